@@ -1,0 +1,133 @@
+// The parent side of scripts: starts script processes, hands them calls, stops
+// runaways, starts them again. User Lua is compiled and run only over there.
+//
+//   load:  source → child compiles, runs the top level under a budget → description
+//   call:  event (+ response) → child runs the stages → verdict, requests, changes
+//
+// One pool belongs to one uv loop. Calls of one webhook are answered in order.
+// A child that passes the hard budget or dies is replaced; the call that it was
+// running is the suspect (tried once more, alone), the others are sent again.
+#ifndef TUMA_SCRIPT_H
+#define TUMA_SCRIPT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "arena.h"
+#include "event.h"
+#include "fail.h"
+#include "hook.h"
+#include "model.h"
+#include "request.h"
+
+struct script_opts {
+    const char *program;       // path of the tuma binary (/proc/self/exe)
+    int64_t soft_ms, hard_ms;  // CPU budget of one call; wall limit of the process (20, 250)
+    int64_t load_ms;           // budget of a file's top level (500)
+    size_t memory_max;         // a script (16 MiB)
+    const char *lib_dir;       // scripts/lib, for require "lib.x"; read by the parent
+    request_secret_fn *secret; // values handed to scripts that were granted them
+    void *secret_user;
+    // The webhook's stored keys, asked for when a script is loaded into a fresh
+    // process: calls `each` for every live key. May be NULL.
+    void (*kv_load)(void *user, struct slice hook,
+                    void (*each)(void *to, const struct script_kv *kv), void *to);
+    void *kv_user;
+    void (*log)(void *user, struct slice hook, struct slice event_id, int level,
+                struct slice line); // log.info of a script
+    void *log_user;
+};
+
+struct script_pool;
+
+struct script_pool *script_pool_new(uv_loop_t *loop, const struct script_opts *opts,
+                                    struct fail *fail);
+// Kills the processes; calls still open are answered with an error. `closed` runs when all handles
+// are.
+void script_pool_close(struct script_pool *pool, void (*closed)(void *user), void *user);
+
+// What a file is, told by a child.
+struct script_loaded {
+    bool ok;
+    struct slice description; // JSON for hook_new; valid during the callback
+    struct slice libs;        // names of required libs, newline separated
+    struct slice libs_source; // their sources joined; part of the version
+    struct slice version;     // 16 hex digits
+    char error[4096 + 256];   // file:line: text, when !ok
+    unsigned line;            // of the error, 0 when unknown
+};
+// Compiles and describes `source` in a throw-away process. Asynchronous.
+void script_load(struct script_pool *pool, struct slice name, struct slice file,
+                 struct slice source, void (*done)(void *user, const struct script_loaded *loaded),
+                 void *user);
+
+enum script_call_kind {
+    SCRIPT_REQUEST,   // filter, tags, render, transform
+    SCRIPT_RESPONSE,  // response(event, response)
+    SCRIPT_EXHAUSTED, // exhausted(event, delivery)
+};
+
+enum script_outcome {
+    SCRIPT_OK,
+    SCRIPT_FILTERED,     // `reason`
+    SCRIPT_ERROR,        // `error`: the webhook's on_script_error applies
+    SCRIPT_RENDER_ERROR, // the template said no (missing tag, too large): park with `error`
+    SCRIPT_GONE,         // pool closed
+};
+
+// One call. The caller owns it and everything it borrows until `done` ran.
+struct script_call {
+    struct list link; // the pool's
+    enum script_call_kind kind;
+    struct hook *hook;
+    const struct event *event;
+    struct slice delivery_id;
+    uint32_t attempt;
+    const struct attempt *response; // SCRIPT_RESPONSE
+    struct arena *arena;            // results are put here
+    void (*done)(struct script_call *call);
+    void *user;
+
+    // Results.
+    enum script_outcome outcome;
+    struct request *requests; // SCRIPT_REQUEST: one, or several from a transform that fans out
+    size_t requests_count;
+    struct slice unresolved;  // names, comma separated
+    struct slice reason;      // of a filter; or what the response hook said
+    struct slice error;       // file:line: text and traceback, ≤ 4 KB
+    struct slice error_stage; // "filter", "tags", …
+    enum verdict verdict;     // SCRIPT_RESPONSE: DELIVERED, RETRY or FAIL
+    bool verdict_given;       // false: the hook returned nil
+    int64_t retry_after_ms;   // with RETRY, -1: the schedule's
+    struct script_kv *changes;
+    int64_t cpu_ns;
+    size_t memory_peak;
+    bool quarantine; // second strike: this version must not run again
+    // The pool's own.
+    void *internal;
+    unsigned strikes;
+};
+void script_call(struct script_pool *pool, struct script_call *call);
+
+// Runs hook.tests (and `test_source` when not empty, a *_test.lua file) in a
+// child; the report is JSON, see lua/test.lua. Asynchronous.
+void script_test(struct script_pool *pool, struct hook *hook, struct slice test_source,
+                 void (*done)(void *user, bool ok, struct slice report_json), void *user);
+
+// Counters by webhook for `tuma scripts top`; kept by name over reloads.
+struct script_stats {
+    struct slice hook;
+    uint64_t calls, errors, timeouts, kills;
+    int64_t cpu_ns;
+    size_t memory_peak;
+    char last_error[512];
+    uint64_t last_error_count; // the same error is counted, not repeated
+};
+void script_pool_stats(struct script_pool *pool,
+                       void (*each)(void *user, const struct script_stats *stats), void *user);
+
+// The child's main; never returns. Called by main() for the hidden command.
+int sandbox_main(int argc, char **argv);
+
+#endif

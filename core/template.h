@@ -1,0 +1,76 @@
+// Templates: text with [TAG] placeholders, compiled once and rendered for each
+// event. Where a value lands decides how it is escaped; the rules are those of
+// the template language (placeholders, formatters, missing policies).
+#ifndef TUMA_TEMPLATE_H
+#define TUMA_TEMPLATE_H
+
+#include "arena.h"
+#include "buf.h"
+#include "fail.h"
+#include "slice.h"
+#include "tag.h"
+
+// What the text is; escaping inside follows from the position.
+enum template_place { TEMPLATE_URL, TEMPLATE_HEADER, TEMPLATE_JSON, TEMPLATE_FORM, TEMPLATE_RAW };
+
+enum template_missing { MISSING_KEEP, MISSING_EMPTY, MISSING_NULL, MISSING_OMIT, MISSING_FAIL };
+
+enum {
+    TEMPLATE_BYTES_MAX = 256 * 1024,
+    TEMPLATE_PLACEHOLDERS_MAX = 4096,
+    RENDER_BYTES_MAX = 1024 * 1024, // E23
+};
+
+struct template;
+
+struct template_opts {
+    enum template_place place;
+    enum template_missing missing;
+};
+
+// Compiles `text` (copied). Interns the tags it names, so call it from the one
+// thread that may intern. Returns an owned template or NULL; fail->at is the
+// byte offset of the mistake in `text` (fail->line/column are filled too).
+struct template *template_compile(struct slice text, const struct template_opts *opts,
+                                  struct fail *fail);
+void template_free(struct template *t); // NULL is fine
+
+// What a render noticed, for the delivery log. Init with an arena; names are unique.
+struct template_notes {
+    struct arena *arena;
+    struct template_name {
+        struct slice name;
+        struct template_name *next;
+    } * unresolved; // tags that had no value, in order of first use
+    bool coerced;   // a bare JSON value was quoted (E7)
+    bool sanitized; // control bytes were taken out of a header (E11)
+    bool bad_utf8;  // bytes became U+FFFD
+};
+
+// Appends the rendered text to `out` (whose max bounds it; ERR_LIMIT
+// "render_too_large" past that). `notes` may be NULL. Secrets come out as
+// markers, see request.h. ERR_INPUT "missing_tag" under MISSING_FAIL,
+// "invalid_body" when a raw/json formatter broke a JSON body. In a header, an
+// omitted tag makes *omitted true (when not NULL): the caller drops the header.
+enum err template_render(const struct template *t, const struct tag_set *tags, struct buf *out,
+                         struct template_notes *notes, bool *omitted, struct fail *fail);
+
+// Walks what the template refers to, for lint: every tag with its offset, and
+// every secret.
+struct template_use {
+    struct slice name;
+    size_t at; // offset in the source text
+    unsigned line, column;
+    bool secret;
+    bool has_default; // an alternative follows in its chain
+};
+void template_each_use(const struct template *t,
+                       void (*one)(void *user, const struct template_use *use), void *user);
+// True when the template has no placeholder at all; the render is then its text.
+bool template_is_literal(const struct template *t);
+
+// Which escapers run: chosen at start (AVX2 when the CPU has it). Tests force one.
+enum template_simd { SIMD_AUTO, SIMD_PORTABLE, SIMD_AVX2 };
+void template_use_simd(enum template_simd which);
+
+#endif
