@@ -134,11 +134,16 @@ bool hook_tags(const struct hook *hook, const struct event *event, struct arena 
 struct hook_set {
     atomic_uint refs;
     size_t count;
+    void *index;          // by organization and exact type
     struct hook *hooks[]; // sorted by name, each referenced
 };
 struct hook_set *hook_set_new(struct hook *const *hooks, size_t count); // refs the hooks
 struct hook_set *hook_set_ref(struct hook_set *set);
 void hook_set_unref(struct hook_set *set);
 struct hook *hook_set_find(const struct hook_set *set, struct slice name);
+// Calls back for every hook of the set that wants the event; cost grows with the
+// matches, not with the set.
+void hook_set_match(const struct hook_set *set, const struct event *event,
+                    void (*one)(void *user, struct hook *hook), void *user);
 
 #endif

@@ -18,6 +18,7 @@
 #include "event.h"
 #include "fail.h"
 #include "hook.h"
+#include "list.h"
 #include "model.h"
 #include "request.h"
 
