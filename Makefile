@@ -44,16 +44,14 @@ $(O)/llhttp.o: /usr/share/llhttp/llhttp.c /usr/share/llhttp/api.c /usr/share/llh
 	for f in $^; do $(CC) $(CFLAGS) $(SANFLAGS) -w -I/usr/share/include/llhttp -c -o $(O)/llhttp-$$(basename $$f .c).o $$f; done
 	ld -r -o $@ $(foreach f,llhttp api http,$(O)/llhttp-$(f).o)
 
-# A unit test links its module (test_NAME → NAME) and the floors below it, nothing else.
-# test_base covers the base floor.
-below = $(filter $(MODULES),$(shell sh tests/floors.sh below $(1)))
+# A unit test links its module's files and the floors below, nothing else.
+below = $(foreach f,$(shell sh tests/floors.sh below $(1)),$(O)/core/$(f).o)
 $(O)/tests/%.o: tests/unit/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -Itests -MMD -MP -c -o $@ $<
 .SECONDEXPANSION:
-$(O)/tests/test_%: $(O)/tests/test_%.o $$(patsubst $$(percent),$(O)/core/$$(percent).o,$$(filter $(MODULES),%) $$(call below,$$(or $$(filter $(MODULES),%),log))) $$(if $$(filter server http api,%),$(O)/llhttp.o)
-	$(CC) $(CFLAGS_ALL) -o $@ $(filter %.o,$^) $(LIBS)
-percent := %
+$(O)/tests/test_%: $(O)/tests/test_%.o $$(call below,$$*) $(O)/llhttp.o
+	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 
 unit: $(TESTS:%=$(O)/tests/%)
 

@@ -1,4 +1,5 @@
 // The base floor: buffers, arenas, maps, clocks, ids, error places.
+// floor: log
 #include "arena.h"
 #include "buf.h"
 #include "check.h"
