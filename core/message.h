@@ -31,9 +31,11 @@ enum intake_result {
     INTAKE_UNKNOWN,   // the commit failed, nobody knows: 503
 };
 
+enum { ORDER_KEY_MAX = 256 };
+
 struct intake_target {
     struct hook *hook;      // referenced
-    struct slice order_key; // in the event's arena
+    struct slice order_key; // in the intake's arena; empty: none
 };
 
 struct intake_item {
@@ -48,15 +50,15 @@ struct intake {
     struct inbox *reply;
     struct arena arena; // targets and items
     struct intake_item *items;
-    size_t count;
+    size_t count, room;
     int64_t retry_after_ms; // with OVERLOAD
     void *user;             // the sender's
 };
 
 // An intake with room for `count` items (each to be filled with intake_add).
 struct intake *intake_new(struct inbox *reply, size_t count);
-// Takes the event and matches it against `set` (hook_wants, order keys). False on no memory:
-// the event then stays the caller's.
+// Takes the event and matches it against `set` (hook_wants, order keys). False on no memory
+// or no room: the event then stays the caller's.
 bool intake_add(struct intake *intake, struct event *event, const struct hook_set *set);
 void intake_free(struct intake *intake);
 
@@ -90,6 +92,8 @@ struct job {
     bool quarantine;        // the script's second strike
 };
 
+// A job with nothing found yet. Refs hook and event; NULL on no memory.
+struct job *job_new(struct inbox *reply, struct hook *hook, struct event *event);
 void job_free(struct job *job);
 
 // --- MESSAGE_COMMAND, comes back as MESSAGE_ANSWER ---
@@ -137,7 +141,8 @@ struct hooks_message {
 struct message *hooks_message_new(struct hook_set *set); // refs `set`
 void hooks_message_free(struct hooks_message *message);
 
-// Frees any message by its kind, for inboxes that close.
+// Frees any message by its kind, for inboxes that close. A MESSAGE_STOP is a
+// plain struct message inside the actor it stops, so it is left alone.
 void message_discard(struct message *message);
 
 #endif
