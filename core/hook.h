@@ -12,6 +12,7 @@
 #include "catalog.h"
 #include "event.h"
 #include "fail.h"
+#include "guard.h"
 #include "policy.h"
 #include "request.h"
 #include "sign.h"
@@ -107,6 +108,7 @@ struct hook_input {
     struct slice version;
     struct slice description;      // JSON, see hook.c
     const struct catalog *catalog; // may be NULL: no lint of tags and events
+    const struct guard *guard;     // may be NULL: the URL's address is not judged
 };
 
 // Builds a hook. Every finding, errors and warnings alike, goes to `found`

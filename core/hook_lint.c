@@ -1,0 +1,78 @@
+// What is said when a webhook is saved: tags nobody knows, tags that the
+// events it listens to never carry, event types nobody knows. All warnings:
+// the platform may add tags and events.
+#include "hook_inner.h"
+
+struct lint {
+    struct hook_build *build;
+    struct slice text; // the template's source, to find its place in the file
+};
+
+// A name that the script itself writes somewhere outside of a placeholder is
+// taken for one that its tags stage computes.
+static bool script_computes(const struct hook *hook, struct slice name) {
+    if (!(hook->stages & HOOK_TAGS)) return false;
+    struct slice rest = hook->source;
+    while (rest.n) {
+        const char *hit = memmem(rest.p, rest.n, name.p, name.n);
+        if (!hit) return false;
+        char before = hit > hook->source.p ? hit[-1] : '\n';
+        if (before != '[' && before != '|' && before != '_' && !(before >= 'A' && before <= 'Z'))
+            return true;
+        rest = slice_from(rest, (size_t)(hit - rest.p) + name.n);
+    }
+    return false;
+}
+
+static bool carried_by_any(const struct hook_build *b, const struct catalog_tag *tag) {
+    for (size_t i = 0; i < b->hook->on_count; i++)
+        if (catalog_tag_on(b->input->catalog, tag, b->hook->on[i])) return true;
+    return false;
+}
+
+static void on_use(void *user, const struct template_use *use) {
+    struct lint *lint = user;
+    struct hook_build *b = lint->build;
+    if (use->secret) return;
+    const struct catalog_tag *tag = catalog_find_tag(b->input->catalog, use->name);
+    if (!tag && !script_computes(b->hook, use->name)) {
+        struct slice near = catalog_suggest_tag(b->input->catalog, use->name);
+        hook_report(b, false, lint->text, use->at, "unknown_tag", "no tag [%.*s] is known%s%.*s%s",
+                    SLICE_FMT(use->name), near.n ? "; did you mean [" : "", SLICE_FMT(near),
+                    near.n ? "]?" : "");
+    } else if (tag && !carried_by_any(b, tag)) {
+        hook_report(b, false, lint->text, use->at, "tag_not_carried",
+                    "[%.*s] is never carried by %.*s%s", SLICE_FMT(use->name),
+                    SLICE_FMT(b->hook->on[0]), b->hook->on_count > 1 ? " and the others" : "");
+    }
+}
+
+static void lint_template(struct hook_build *b, const struct template *t, struct slice text) {
+    if (t) template_each_use(t, on_use, &(struct lint){ b, text });
+}
+
+static void lint_events(struct hook_build *b) {
+    for (size_t i = 0; i < b->hook->on_count; i++) {
+        struct slice type = b->hook->on[i];
+        if (slice_ends(type, S("*")) || catalog_find_event(b->input->catalog, type)) continue;
+        struct slice near = catalog_suggest_event(b->input->catalog, type);
+        hook_report(b, false, type, 0, "unknown_event", "no event %.*s is known%s%.*s%s",
+                    SLICE_FMT(type), near.n ? "; did you mean " : "", SLICE_FMT(near),
+                    near.n ? "?" : "");
+    }
+}
+
+void hook_lint(struct hook_build *b) {
+    if (!b->input->catalog) return;
+    lint_events(b);
+    struct arena *arena = &b->hook->arena;
+    struct json request = json_get(json_root(b->hook->description), "request");
+    lint_template(b, b->hook->url, json_text(json_get(request, "url"), arena));
+    struct json body = json_get(request, "body");
+    if (b->hook->body) lint_template(b, b->hook->body, json_text(body, arena));
+    for (size_t i = 0; i < b->hook->headers_count; i++) {
+        struct slice name = b->hook->headers[i].name;
+        struct slice value = json_text(json_get(json_get(request, "headers"), name.p), arena);
+        lint_template(b, b->hook->headers[i].value, value);
+    }
+}

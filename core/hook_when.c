@@ -1,0 +1,195 @@
+// The `when` conditions of a webhook: decided in C, before any Lua is entered.
+//
+//   when = { CONVERTED = "true", DURATION = { ">=", 30 }, STATE = { "in", "CA", "NV" } }
+//
+// All must hold. A tag that the event lacks meets only "absent", "!=" and "not in".
+#include <math.h>
+#include <stdlib.h>
+
+#include "hook_inner.h"
+
+enum operator{
+    IS,
+    IS_NOT,
+    LESS,
+    LESS_EQUAL,
+    MORE,
+    MORE_EQUAL,
+    IN,
+    NOT_IN,
+    STARTS,
+    ENDS,
+    CONTAINS,
+    PRESENT,
+    ABSENT,
+    OPERATORS
+};
+
+static const struct slice operator_names[OPERATORS] = {
+    [IS] = { "=", 1 },
+    [IS_NOT] = { "!=", 2 },
+    [LESS] = { "<", 1 },
+    [LESS_EQUAL] = { "<=", 2 },
+    [MORE] = { ">", 1 },
+    [MORE_EQUAL] = { ">=", 2 },
+    [IN] = { "in", 2 },
+    [NOT_IN] = { "not in", 6 },
+    [STARTS] = { "starts", 6 },
+    [ENDS] = { "ends", 4 },
+    [CONTAINS] = { "contains", 8 },
+    [PRESENT] = { "present", 7 },
+    [ABSENT] = { "absent", 6 },
+};
+
+struct hook_condition {
+    uint16_t tag;
+    enum operator operator;
+    struct slice *values;
+    size_t values_count;
+    double number; // values[0] as a number, NaN when it is none
+    struct hook_condition *next;
+};
+
+static double to_number(struct slice text) {
+    char copy[64], *end;
+    if (!text.n || text.n >= sizeof copy || !json_is_number(text)) return NAN;
+    memcpy(copy, text.p, text.n);
+    copy[text.n] = '\0';
+    double number = strtod(copy, &end);
+    return *end ? NAN : number;
+}
+
+static bool orders(enum operator operator, double left, double right) {
+    if (isnan(left) || isnan(right)) return false;
+    switch (operator) {
+    case LESS: return left < right;
+    case LESS_EQUAL: return left <= right;
+    case MORE: return left > right;
+    default: return left >= right;
+    }
+}
+
+static bool is_among(const struct hook_condition *c, struct slice text) {
+    for (size_t i = 0; i < c->values_count; i++)
+        if (slice_eq(c->values[i], text)) return true;
+    return false;
+}
+
+static bool value_holds(const struct hook_condition *c, struct slice text) {
+    switch (c->operator) {
+    case IS:
+    case IN: return is_among(c, text);
+    case IS_NOT:
+    case NOT_IN: return !is_among(c, text);
+    case STARTS: return slice_starts(text, c->values[0]);
+    case ENDS: return slice_ends(text, c->values[0]);
+    case CONTAINS: return memmem(text.p, text.n, c->values[0].p, c->values[0].n) != NULL;
+    case PRESENT: return true;
+    case ABSENT: return false;
+    default: return orders(c->operator, to_number(text), c->number);
+    }
+}
+
+static bool condition_holds(const struct hook_condition *c, const struct event *event) {
+    struct tag_value value = tag_set_get(&event->tags, c->tag);
+    if (value.kind == TAG_ABSENT)
+        return c->operator== ABSENT || c->operator== IS_NOT || c->operator== NOT_IN;
+    struct arena scratch; // only a value with JSON escapes needs it
+    arena_init(&scratch, EVENT_BYTES_MAX);
+    struct slice text = tag_value_text(value, &scratch);
+    bool holds = text.p && value_holds(c, text);
+    arena_deinit(&scratch);
+    return holds;
+}
+
+bool hook_when_holds(const struct hook_condition *when, const struct event *event) {
+    for (; when; when = when->next)
+        if (!condition_holds(when, event)) return false;
+    return true;
+}
+
+static bool read_operator(struct hook_build *b, struct hook_condition *c, struct slice tag,
+                          struct slice name) {
+    if (slice_eq(name, S("=="))) name = S("=");
+    if (slice_eq(name, S("~="))) name = S("!=");
+    for (int i = 0; i < OPERATORS; i++) {
+        if (!slice_eq(name, operator_names[i])) continue;
+        c->operator=(enum operator) i;
+        return true;
+    }
+    hook_report(
+        b, true, tag, 0, "bad_when",
+        "when.%.*s: no operator \"%.*s\"; there are = != < <= > >= in \"not in\" starts ends "
+        "contains present absent",
+        SLICE_FMT(tag), SLICE_FMT(name));
+    return false;
+}
+
+static void check_values(struct hook_build *b, struct hook_condition *c, struct slice tag) {
+    bool none = c->operator== PRESENT || c->operator== ABSENT;
+    bool one = c->operator>= LESS && c->operator<= MORE_EQUAL;
+    if (none ? c->values_count != 0 : c->values_count == 0 || (one && c->values_count != 1))
+        hook_report(b, true, tag, 0, "bad_when", "when.%.*s: \"%.*s\" takes %s", SLICE_FMT(tag),
+                    SLICE_FMT(operator_names[c->operator]),
+                    none ? "no value" : one ? "one value" : "at least one value");
+    c->number = c->values_count ? to_number(c->values[0]) : NAN;
+    if (one && c->values_count == 1 && isnan(c->number))
+        hook_report(b, true, tag, 0, "bad_when", "when.%.*s: \"%.*s\" compares with a number, not with \"%.*s\"",
+                    SLICE_FMT(tag), SLICE_FMT(operator_names[c->operator]), SLICE_FMT(c->values[0]));
+}
+
+static void read_list(struct hook_build *b, struct hook_condition *c, struct slice tag,
+                      struct json list) {
+    size_t at = 0, count = 0;
+    struct json item;
+    while (json_next(list, &at, NULL, &item)) count++;
+    c->values = arena_zalloc(&b->hook->arena, count + 1, sizeof *c->values);
+    if (!c->values) return;
+    at = 0;
+    for (size_t i = 0; json_next(list, &at, NULL, &item); i++) {
+        struct slice text = json_text(item, &b->hook->arena);
+        if (i == 0 && item.type != JSON_STRING)
+            hook_report(b, true, tag, 0, "bad_when", "when.%.*s: a list starts with its operator",
+                        SLICE_FMT(tag));
+        else if (i == 0)
+            read_operator(b, c, tag, text);
+        else
+            c->values[c->values_count++] = text;
+    }
+    check_values(b, c, tag);
+}
+
+static void read_condition(struct hook_build *b, struct slice tag, struct json value) {
+    struct hook_condition *c = arena_zalloc(&b->hook->arena, 1, sizeof *c);
+    if (!c) return;
+    c->tag = tag_intern(tag);
+    if (value.type == JSON_ARRAY) {
+        read_list(b, c, tag, value);
+    } else if (value.type == JSON_OBJECT || value.type == JSON_NULL) {
+        hook_report(b, true, tag, 0, "bad_when", "when.%.*s: a value or { operator, value }",
+                    SLICE_FMT(tag));
+    } else {
+        c->operator= IS;
+        c->values = arena_zalloc(&b->hook->arena, 1, sizeof *c->values);
+        if (c->values) c->values[c->values_count++] = json_text(value, &b->hook->arena);
+    }
+    c->next = b->hook->when;
+    b->hook->when = c;
+}
+
+void hook_read_when(struct hook_build *b, struct json when) {
+    if (when.type == JSON_NONE) return;
+    if (when.type != JSON_OBJECT && when.raw.n > 2) { // an empty Lua table may come as []
+        hook_report_key(b, "when", "when is a table of TAG = condition");
+        return;
+    }
+    size_t at = 0;
+    struct slice key;
+    struct json value;
+    while (when.type == JSON_OBJECT && json_next(when, &at, &key, &value)) {
+        if (tag_name_valid(key))
+            read_condition(b, key, value);
+        else
+            hook_report(b, true, key, 0, "bad_when", "when.%.*s: not a tag name", SLICE_FMT(key));
+    }
+}
