@@ -14,6 +14,7 @@
 #include "event.h"
 #include "hook.h"
 #include "model.h"
+#include "request.h"
 #include "slice.h"
 
 enum {
@@ -25,7 +26,14 @@ enum {
     SANDBOX_KV_BYTES_MAX = 1024 * 1024, // a webhook's store, keys and values
     SANDBOX_KV_KEY_MAX = 256,
     SANDBOX_KV_VALUE_MAX = 64 * 1024,
+    SANDBOX_KV_CHANGES_MAX = 256, // keys one call may change
+    SANDBOX_LOG_LINES = 100,      // a call
+    SANDBOX_LOG_LINE_MAX = 2 * 1024,
+    SANDBOX_REFS = 16,
 };
+
+struct sandbox_kv;      // sandbox_kv.h
+struct sandbox_request; // sandbox_event.c
 
 // One webhook's state. Found from a lua_State by sandbox_of.
 struct sandbox {
@@ -40,10 +48,26 @@ struct sandbox {
     struct arena *arena; // results live here
     const struct event *event;
     uint64_t call_serial;      // userdata made under another serial are stale
-    struct script_kv *changes; // store writes of this call, newest first
-    unsigned log_lines;        // written by this call
-    void *kv;                  // struct sandbox_kv: the webhook's store, owned by this process
-    void *host;                // what sandbox.c keeps besides
+    struct script_kv *changes; // store writes of this call, one a key: apply with
+                               // sandbox_kv_apply when the call went well, else forget
+    unsigned changes_count;
+    unsigned log_lines; // written by this call
+    struct sandbox_request
+        *request;          // what sandbox_push_request made: the base of transform's result
+    struct sandbox_kv *kv; // the webhook's store, this process's copy; NULL: there is none
+    uint64_t seed;         // random, set before the libraries are opened
+
+    // The way out, filled in by sandbox.c; each may be NULL.
+    // A secret's value; only for names of hook->script_secrets. False: unknown or not granted.
+    bool (*secret)(struct sandbox *sandbox, struct slice name, struct slice *value);
+    // A line the script logged (enum log_level); at most SANDBOX_LOG_LINES a call.
+    void (*log)(struct sandbox *sandbox, int level, struct slice line);
+    // The source of scripts/lib/NAME.lua, for require "lib.NAME". Valid until it returns to Lua.
+    bool (*lib)(struct sandbox *sandbox, struct slice name, struct slice *source);
+    void *host; // what sandbox.c keeps besides
+
+    int refs[SANDBOX_REFS]; // registry references of the libraries (sandbox_ref.h)
+    char nonce[17];         // stands in every secret's marker that Lua sees
 };
 
 struct sandbox *sandbox_of(lua_State *L);
@@ -58,12 +82,41 @@ void sandbox_poll(lua_State *L);
 void sandbox_call(lua_State *L, int nargs, int nresults);
 
 // The libraries. Each opener leaves the stack as it was and sets globals or
-// fields of existing tables. They run inside a protected call.
-void sandbox_open_base(
-    lua_State *L); // base, coroutine, table, math, os, bit: kept, replaced, removed
+// fields of existing tables. They run inside a protected call, in this order:
+// base first. The state has no libraries before.
+void sandbox_open_base(lua_State *L);   // base, coroutine, table, math, os, bit; print
 void sandbox_open_string(lua_State *L); // string.*, with checked pattern functions
-void sandbox_open_host(lua_State *L);   // json log store hash base64 url phone time secret; require
-void sandbox_open_event(lua_State *L);  // the event and request views
+void sandbox_open_json(lua_State *L);   // json
+void sandbox_open_host(lua_State *L);   // log store hash base64 url phone time secret; require
+void sandbox_open_event(lua_State *L);  // the event, request and response views
+// From here on an undefined global raises and none can be added: call it when
+// the file's top level has run.
+void sandbox_seal_globals(lua_State *L);
+
+// The values that stages get. Each pushes one value that belongs to the call
+// that runs now (sandbox->call_serial) and raises "… used outside of its hook"
+// under any other serial. `event` is sandbox->event and must be set.
+void sandbox_push_event(lua_State *L);
+// A view of `request` (borrowed for the call); it becomes sandbox->request.
+// sandbox->hook tells the body's format.
+void sandbox_push_request(lua_State *L, const struct request *request);
+void sandbox_push_response(lua_State *L, const struct attempt *attempt);
+// {id, attempts, webhook, status, error_type, error, response}; `last` may be NULL.
+void sandbox_push_delivery(lua_State *L, struct slice id, uint32_t attempts,
+                           const struct attempt *last);
+// Reads one request that transform left at `index` back into sandbox->arena: nil
+// is sandbox->request as the hook changed it, a request view is itself, a table
+// with any of method, url, query, headers, body is sandbox->request with those
+// replaced. Raises when it is none of these. Types and bytes only: whether the
+// request may be sent is for request_check.
+void sandbox_read_request(lua_State *L, int index, struct request *request);
+// The same for transform's whole result: nil, one request, or a list of
+// requests (which may be empty).
+void sandbox_read_requests(lua_State *L, int index, struct request **requests, size_t *count);
+
+// The text of what error() threw, at `index`, without calling into Lua: strings
+// as they are (cut at SANDBOX_ERROR_MAX), else "error object is a TYPE value".
+struct slice sandbox_error_text(lua_State *L, int index);
 
 // JSON with guards, shared by the `json` module and the views. Encodes the value at
 // `index` (≤ 50,000 values, depth ≤ 64, ≤ 1 MiB) onto the stack as a string, or raises.
