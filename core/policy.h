@@ -63,9 +63,13 @@ struct breaker {
     unsigned opened;   // times in a row that it opened
     int64_t until_ns;  // open until then
 };
-// May a send start? *probe is true when it is the half-open one (only one at a time).
+// May a send start? *wait_ns INT64_MAX: until the probe reports. *probe is true when it is the
+// half-open one (only one at a time).
 bool breaker_allows(struct breaker *b, int64_t now_ns, bool *probe, int64_t *wait_ns);
 void breaker_report(struct breaker *b, const struct breaker_opts *opts, int64_t now_ns,
                     bool success);
+// The probe ended without a word about the endpoint (our own trouble, a filter):
+// the next send is the probe.
+void breaker_cancel_probe(struct breaker *b, int64_t now_ns);
 
 #endif
