@@ -41,8 +41,8 @@ struct sandbox {
     struct hook *hook;                      // NULL while its file is being loaded
     size_t memory, memory_peak, memory_max; // counted by the allocator
     int c_depth;                            // C functions that called Lua, now
-    bool over;    // the budget is used up: sticky until the outermost call returns
-    bool loading; // top level of the file runs: store, secret and the like are refused
+    volatile bool over; // the budget is used up: sticky until the outermost call returns
+    bool loading;       // top level of the file runs: store, secret and the like are refused
 
     // The call that runs now; all of it is gone when it returns.
     struct arena *arena; // results live here
@@ -64,13 +64,38 @@ struct sandbox {
     void (*log)(struct sandbox *sandbox, int level, struct slice line);
     // The source of scripts/lib/NAME.lua, for require "lib.NAME". Valid until it returns to Lua.
     bool (*lib)(struct sandbox *sandbox, struct slice name, struct slice *source);
-    void *host; // what sandbox.c keeps besides
+    void *host;       // whoever made the sandbox: what the functions above need
+    size_t collected; // bytes in use after the last full collection
+    void (*body)(lua_State *L, void *user); // what sandbox_protect runs
+    void *body_user;
 
     int refs[SANDBOX_REFS]; // registry references of the libraries (sandbox_ref.h)
     char nonce[17];         // stands in every secret's marker that Lua sees
 };
 
+// A state without libraries, its memory counted and capped; open them inside
+// sandbox_protect. NULL on no memory. sandbox_free takes NULL.
+struct sandbox *sandbox_new(size_t memory_max);
+void sandbox_free(struct sandbox *sandbox);
 struct sandbox *sandbox_of(lua_State *L);
+
+// Starts this thread's budget clock: a timer on its own CPU time, so an idle
+// process is never woken. Without it budgets are not enforced. Once a process.
+bool sandbox_clock_start(void);
+
+enum sandbox_end { SANDBOX_DONE, SANDBOX_RAISED, SANDBOX_OVER_BUDGET, SANDBOX_OUT_OF_MEMORY };
+struct sandbox_result {
+    enum sandbox_end end;
+    struct slice text; // what was raised, "file:line: text"; valid until the next sandbox_protect
+    struct slice traceback; // "\tfile:line: in function 'name'" lines, or empty
+    int64_t cpu_ns;
+};
+// The outermost call: runs `body` on an empty stack, protected, within `budget_ms`
+// of CPU time. Every error ends here, whatever the script caught before. The
+// state is fit for the next call in any case.
+struct sandbox_result sandbox_protect(struct sandbox *sandbox,
+                                      void (*body)(lua_State *L, void *user), void *user,
+                                      int64_t budget_ms);
 
 // Raises "CPU budget exceeded" (with the file:line of the running Lua function)
 // when the budget is used up. Every C function that loops calls it once in
