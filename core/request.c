@@ -43,13 +43,22 @@ static void add_bare_json(struct buf *out, struct slice value) {
 }
 
 static void add_secret(struct buf *out, char mode, struct slice value) {
-    switch (mode) {
-    case 'u': escape_url(value, out); break;
-    case 'f': escape_form(value, out); break;
-    case 'h': escape_header(value, out); break;
-    case 'j': escape_json(value, out); break;
-    case 'J': add_bare_json(out, value); break;
-    default: buf_add(out, value);
+    bool ignored = false, run = false;
+    char *to =
+        strchr("ufhj", mode) ? buf_reserve(out, ESCAPE_JSON_GROWTH * value.n + ESCAPE_SLACK) : NULL;
+    char *end = to;
+    if (mode == 'J') {
+        add_bare_json(out, value);
+    } else if (mode == 'r') {
+        buf_add(out, value);
+    } else if (to) {
+        switch (mode) {
+        case 'u': end = escape->url(to, value); break;
+        case 'f': end = escape->form(to, value); break;
+        case 'h': end = escape_header(to, value, &run, &ignored); break;
+        default: end = escape->json(to, value, &ignored);
+        }
+        out->n += (size_t)(end - to);
     }
 }
 

@@ -54,4 +54,14 @@ size_t base64_encode(const uint8_t *bytes, size_t n, char *out); // 4*((n+2)/3),
 // length or -1; out needs 3*(n/4).
 long base64_decode(struct slice text, uint8_t *out);
 
+// Authenticated encryption in place: AES-256-GCM (NIST SP 800-38D). `data` holds
+// n bytes and has room for SEAL_TAG_BYTES behind them; `name` is authenticated
+// too. A nonce is never used twice under one key. seal_open is false when
+// anything was altered or the key is another; the data is then worthless.
+enum { SEAL_KEY_BYTES = 32, SEAL_NONCE_BYTES = 12, SEAL_TAG_BYTES = 16 };
+bool seal_close(const uint8_t key[SEAL_KEY_BYTES], const uint8_t nonce[SEAL_NONCE_BYTES],
+                struct slice name, uint8_t *data, size_t n);
+bool seal_open(const uint8_t key[SEAL_KEY_BYTES], const uint8_t nonce[SEAL_NONCE_BYTES],
+               struct slice name, uint8_t *data, size_t n);
+
 #endif

@@ -1,0 +1,264 @@
+// Wiring and the order of things. Start: store, workers, registry; when the
+// first hook set is there, journal, then the API becomes ready. Stop goes the
+// other way, so that nobody ever sends to somebody who has left.
+#include "engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "api.h"
+#include "courier.h"
+#include "journal.h"
+#include "log.h"
+#include "registry.h"
+#include "secrets.h"
+#include "store.h"
+#include "worker.h"
+
+enum { WORKERS_MAX = 64 };
+
+struct engine {
+    struct engine_opts opts;
+    uv_loop_t *loop;
+    struct secrets *secrets;
+    struct store *store; // until the journal takes it over
+    struct worker *workers[WORKERS_MAX];
+    struct inbox *inboxes[WORKERS_MAX];
+    size_t workers_count;
+    struct registry *registry;
+    struct journal *journal;
+    struct api *api;
+    struct hook_set *hooks;
+    uv_async_t trouble; // the journal's thread says that the store is gone
+    struct fail fail;
+    char lib_dir[4096], socket_path[4096];
+    bool stopping;
+};
+
+static void script_logs(void *user, struct slice hook, struct slice event_id, int level,
+                        struct slice line) {
+    char name[72], event[160], text[2200];
+    (void)user;
+    snprintf(name, sizeof name, "%.*s", SLICE_FMT(hook));
+    snprintf(event, sizeof event, "%.*s", SLICE_FMT(event_id));
+    snprintf(text, sizeof text, "%.*s", SLICE_FMT(line));
+    log_line((enum log_level)level, text, "webhook", name, "event", event, NULL);
+}
+
+static struct script_opts script_opts(struct engine *engine) {
+    const struct config *c = engine->opts.config;
+    return (struct script_opts){ .program = "/proc/self/exe",
+                                 .soft_ms = (int64_t)c->script_cpu_ms,
+                                 .hard_ms = (int64_t)c->script_kill_ms,
+                                 .load_ms = (int64_t)c->script_load_ms,
+                                 .memory_max = (size_t)c->script_memory,
+                                 .lib_dir = engine->lib_dir,
+                                 .secret = secrets_get,
+                                 .secret_user = engine->secrets,
+                                 .log = script_logs };
+}
+
+static enum err start_workers(struct engine *engine, struct fail *fail) {
+    const struct config *c = engine->opts.config;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t count = c->workers ? (size_t)c->workers : cores > 0 ? (size_t)cores : 1;
+    if (count > WORKERS_MAX) count = WORKERS_MAX;
+    struct worker_opts opts = { .guard = &c->guard,
+                                .script = script_opts(engine),
+                                .store_dir = c->data,
+                                .dns_servers = c->dns,
+                                .ca_file = c->ca_file,
+                                .user_agent = "tuma/" TUMA_VERSION,
+                                .http2 = c->http2,
+                                .secret = secrets_get,
+                                .secret_user = engine->secrets };
+    for (; engine->workers_count < count; engine->workers_count++) {
+        struct worker *worker = worker_start(&opts, fail);
+        if (!worker) return fail->code;
+        engine->workers[engine->workers_count] = worker;
+        engine->inboxes[engine->workers_count] = worker_inbox(worker);
+    }
+    return OK;
+}
+
+// Runs on the journal's thread.
+static void on_journal_failed(void *user, const struct fail *fail) {
+    struct engine *engine = user;
+    engine->fail = *fail;
+    uv_async_send(&engine->trouble);
+}
+
+static void on_trouble(uv_async_t *async) {
+    struct engine *engine = async->data;
+    log_line(LOG_ERROR, "the store cannot be used any more", "error", engine->fail.text, NULL);
+    engine_stop(engine);
+}
+
+static enum err start_journal(struct engine *engine) {
+    const struct config *c = engine->opts.config;
+    engine->journal = journal_start(
+        &(struct journal_opts){ .store = engine->store,
+                                .hooks = engine->hooks,
+                                .workers = engine->inboxes,
+                                .workers_count = engine->workers_count,
+                                .in_flight_max = (unsigned)c->in_flight,
+                                .backlog_max = (uint64_t)c->backlog,
+                                .retention_ms = (int64_t)(c->retention_days * 86400000),
+                                .retention_bytes = (uint64_t)c->retention_bytes,
+                                .failed = on_journal_failed,
+                                .failed_user = engine },
+        &engine->fail);
+    if (!engine->journal) return engine->fail.code;
+    engine->store = NULL;
+    return OK;
+}
+
+static enum err start_api(struct engine *engine) {
+    const struct config *c = engine->opts.config;
+    bool loopback =
+        !strcmp(c->host, "127.0.0.1") || !strcmp(c->host, "::1") || !strcmp(c->host, "localhost");
+    if (!engine->opts.api) return OK;
+    engine->api = api_new(engine->loop,
+                          &(struct api_opts){ .host = c->host,
+                                              .port = c->port,
+                                              .socket_path = engine->socket_path,
+                                              .token_required = c->require_token || !loopback,
+                                              .store_dir = c->data,
+                                              .journal = journal_inbox(engine->journal),
+                                              .registry = engine->registry },
+                          &engine->fail);
+    return engine->api ? OK : engine->fail.code;
+}
+
+static void on_hooks_changed(void *user, struct hook_set *set) {
+    struct engine *engine = user;
+    bool first = !engine->hooks;
+    hook_set_unref(engine->hooks);
+    engine->hooks = hook_set_ref(set);
+    if (engine->stopping) return;
+    if (first) {
+        if (start_journal(engine) != OK || start_api(engine) != OK) {
+            engine_stop(engine);
+            return;
+        }
+    } else {
+        struct message *message = hooks_message_new(set);
+        if (message) inbox_send(journal_inbox(engine->journal), message);
+    }
+    if (engine->api) api_set_hooks(engine->api, set);
+    if (engine->api) api_set_ready(engine->api, true);
+    if (first && engine->opts.ready) engine->opts.ready(engine->opts.user, engine);
+}
+
+static enum err open_parts(struct engine *engine, struct fail *fail) {
+    const struct config *c = engine->opts.config;
+    engine->store = store_open(&(struct store_opts){ .dir = c->data,
+                                                     .create = true,
+                                                     .ballast_bytes = (size_t)c->ballast_bytes },
+                               fail);
+    if (!engine->store) return fail->code;
+    engine->secrets = secrets_open(c->data, c->secrets_key, fail);
+    if (!engine->secrets) return fail->code;
+    enum err err = start_workers(engine, fail);
+    if (err != OK) return err;
+    engine->registry = registry_new(engine->loop,
+                                    &(struct registry_opts){ .scripts_dir = c->scripts,
+                                                             .catalog = c->catalog,
+                                                             .guard = &c->guard,
+                                                             .script = script_opts(engine),
+                                                             .watch = engine->opts.watch,
+                                                             .run_tests = false,
+                                                             .changed = on_hooks_changed,
+                                                             .user = engine },
+                                    fail);
+    return engine->registry ? OK : fail->code;
+}
+
+// Secrets must not reach a core dump (PR_SET_DUMPABLE also closes /proc/PID/mem to others).
+static void protect_memory(void) {
+    setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+    prctl(PR_SET_DUMPABLE, 0);
+}
+
+struct engine *engine_start(uv_loop_t *loop, const struct engine_opts *opts, struct fail *fail) {
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine) {
+        fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for the engine");
+        return NULL;
+    }
+    engine->opts = *opts;
+    engine->loop = loop;
+    snprintf(engine->lib_dir, sizeof engine->lib_dir, "%s/lib", opts->config->scripts);
+    snprintf(engine->socket_path, sizeof engine->socket_path, "%s/control.sock",
+             opts->config->data);
+    protect_memory();
+    if (courier_global_init(fail) != OK) return NULL;
+    uv_async_init(loop, &engine->trouble, on_trouble);
+    engine->trouble.data = engine;
+    // The process ends when a part cannot be opened, so nothing but the store's lock is given back.
+    if (open_parts(engine, fail) == OK) return engine;
+    if (engine->store) store_close(engine->store);
+    return NULL;
+}
+
+// --- Stop: api, journal, workers, registry ---
+
+static void on_trouble_closed(uv_handle_t *handle) {
+    struct engine *engine = handle->data;
+    if (engine->opts.stopped) engine->opts.stopped(engine->opts.user, &engine->fail);
+}
+
+static void on_registry_closed(void *user) {
+    struct engine *engine = user;
+    hook_set_unref(engine->hooks);
+    engine->hooks = NULL;
+    secrets_close(engine->secrets);
+    uv_close((uv_handle_t *)&engine->trouble, on_trouble_closed);
+}
+
+static void on_api_closed(void *user) {
+    struct engine *engine = user;
+    if (engine->journal)
+        journal_stop(engine->journal, (int64_t)(engine->opts.config->drain_s * 1000));
+    for (size_t i = 0; i < engine->workers_count; i++) worker_stop(engine->workers[i]);
+    if (engine->store) store_close(engine->store);
+    registry_close(engine->registry, on_registry_closed, engine);
+}
+
+void engine_stop(struct engine *engine) {
+    if (engine->stopping) return;
+    engine->stopping = true;
+    if (engine->api)
+        api_close(engine->api, (int64_t)(engine->opts.config->drain_s * 1000), on_api_closed,
+                  engine);
+    else
+        on_api_closed(engine);
+}
+
+void engine_reload(struct engine *engine) {
+    struct fail fail = { 0 };
+    if (engine->stopping) return;
+    if (secrets_reload(engine->secrets, &fail) != OK)
+        log_line(LOG_ERROR, "secrets not read again", "error", fail.text, NULL);
+    registry_scan(engine->registry);
+}
+
+struct inbox *engine_journal(struct engine *engine) {
+    return journal_inbox(engine->journal);
+}
+
+struct hook_set *engine_hooks(struct engine *engine) {
+    return engine->hooks;
+}
+
+int engine_port(const struct engine *engine) {
+    return engine->api ? api_port(engine->api) : 0;
+}
+
+void engine_free(struct engine *engine) {
+    free(engine);
+}
