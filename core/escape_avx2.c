@@ -1,0 +1,332 @@
+// The AVX2 escapers. A block of bytes is classified at once; where something
+// needs escaping, one byte shuffle per small group moves the bytes apart and
+// puts the escapes between them, so that the work does not depend on how many
+// there are. Groups: eight bytes to at most 16 in JSON, four to at most 12 in
+// URLs. UTF-8 is checked once for the rest of a value when the first byte that
+// is not ASCII turns up; a value that is not UTF-8 goes the portable way.
+#include "escape.h"
+
+#if defined(__x86_64__)
+#include "escape_inner.h"
+
+// By the bits of the bytes to escape: where each output byte comes from.
+static uint8_t json_spread[256][16]; // 0-7 the byte, 8 a backslash
+static uint8_t url_spread[16][16];   // 0-3 the byte, 4-7 and 8-11 its hex digits, 12 '%'
+static uint8_t url_length[16];
+// By the low four bits of an ASCII byte: the set of high four bits to keep.
+static uint8_t url_keep[16], form_keep[16];
+static const uint8_t high_bit[16] = { 1, 2, 4, 8, 16, 32, 64, 128 };
+
+static void fill_json_spread(void) {
+    for (unsigned bits = 0; bits < 256; bits++) {
+        unsigned at = 0;
+        for (unsigned i = 0; i < 8; i++) {
+            if (bits >> i & 1) json_spread[bits][at++] = 8;
+            json_spread[bits][at++] = (uint8_t)i;
+        }
+        while (at < 16) json_spread[bits][at++] = 0x80;
+    }
+}
+
+static void fill_url_spread(void) {
+    for (unsigned bits = 0; bits < 16; bits++) {
+        uint8_t *to = url_spread[bits];
+        for (unsigned i = 0; i < 4; i++) {
+            if (bits >> i & 1) {
+                *to++ = 12;
+                *to++ = (uint8_t)(4 + i);
+                *to++ = (uint8_t)(8 + i);
+            } else {
+                *to++ = (uint8_t)i;
+            }
+        }
+        url_length[bits] = (uint8_t)(to - url_spread[bits]);
+    }
+}
+
+// The keep sets come from the portable escapers, so that there is one truth.
+static void fill_keep(uint8_t set[16], char *(*escaper)(char *, struct slice)) {
+    char out[3 + ESCAPE_SLACK];
+    for (unsigned c = 0; c < 128; c++) {
+        char byte = (char)c;
+        if (escaper(out, slice(&byte, 1)) == out + 1)
+            set[c & 15] = (uint8_t)(set[c & 15] | 1u << (c >> 4));
+    }
+}
+
+ESCAPE_AVX2_INLINE __m256i twice(const uint8_t *table) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table));
+}
+
+// Error bits of a pair of neighbouring bytes, looked up by the first byte's
+// high and low half and the second's high half: a bit that is set in all three
+// is an error. TWICE (two continuation bytes) is one only where no third or
+// fourth byte of a sequence is due.
+enum {
+    SHORT = 1,      // a lead byte, then no continuation
+    LONG = 2,       // ASCII, then a continuation
+    OVER3 = 4,      // E0 80-9F
+    LARGE = 8,      // above U+10FFFF, second byte 90 or more
+    SURROGATE = 16, // ED A0-BF
+    OVER2 = 32,     // C0, C1
+    OVER4 = 64,     // F0 80-8F, and F5-FF with such a second byte
+    TWICE = 128,
+};
+
+static const uint8_t first_high[16] = { LONG,
+                                        LONG,
+                                        LONG,
+                                        LONG,
+                                        LONG,
+                                        LONG,
+                                        LONG,
+                                        LONG,
+                                        TWICE,
+                                        TWICE,
+                                        TWICE,
+                                        TWICE,
+                                        SHORT | OVER2,
+                                        SHORT,
+                                        SHORT | OVER3 | SURROGATE,
+                                        SHORT | LARGE | OVER4 };
+enum { ANY = SHORT | LONG | TWICE, PAST = ANY | LARGE | OVER4 };
+static const uint8_t first_low[16] = { ANY | OVER2 | OVER3 | OVER4,
+                                       ANY | OVER2,
+                                       ANY,
+                                       ANY,
+                                       ANY | LARGE,
+                                       PAST,
+                                       PAST,
+                                       PAST,
+                                       PAST,
+                                       PAST,
+                                       PAST,
+                                       PAST,
+                                       PAST,
+                                       PAST | SURROGATE,
+                                       PAST,
+                                       PAST };
+enum { NEXT = LONG | TWICE | OVER2 };
+static const uint8_t second_high[16] = { SHORT,
+                                         SHORT,
+                                         SHORT,
+                                         SHORT,
+                                         SHORT,
+                                         SHORT,
+                                         SHORT,
+                                         SHORT,
+                                         NEXT | OVER3 | OVER4,
+                                         NEXT | OVER3 | LARGE,
+                                         NEXT | SURROGATE | LARGE,
+                                         NEXT | SURROGATE | LARGE,
+                                         SHORT,
+                                         SHORT,
+                                         SHORT,
+                                         SHORT };
+
+ESCAPE_AVX2_INLINE __m256i high_half(__m256i v) {
+    return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+}
+
+// Errors in `v`, whose preceding 32 bytes are `before`.
+ESCAPE_AVX2_INLINE __m256i utf8_errors(__m256i before, __m256i v) {
+    __m256i across = _mm256_permute2x128_si256(before, v, 0x21);
+    __m256i back1 = _mm256_alignr_epi8(v, across, 15);
+    __m256i back2 = _mm256_alignr_epi8(v, across, 14);
+    __m256i back3 = _mm256_alignr_epi8(v, across, 13);
+    __m256i pair = _mm256_and_si256(
+        _mm256_shuffle_epi8(twice(first_high), high_half(back1)),
+        _mm256_and_si256(
+            _mm256_shuffle_epi8(twice(first_low), _mm256_and_si256(back1, _mm256_set1_epi8(15))),
+            _mm256_shuffle_epi8(twice(second_high), high_half(v))));
+    // The subtraction leaves the top bit exactly for leads of three and four bytes.
+    __m256i due = _mm256_or_si256(_mm256_subs_epu8(back2, _mm256_set1_epi8(0xE0 - 0x80)),
+                                  _mm256_subs_epu8(back3, _mm256_set1_epi8(0xF0 - 0x80)));
+    return _mm256_xor_si256(_mm256_and_si256(due, _mm256_set1_epi8((char)0x80)), pair);
+}
+
+// The first n (less than 32) bytes at p, then zeroes.
+ESCAPE_AVX2_INLINE __m256i load_tail_zeroed(const char *p, size_t n) {
+    static const uint8_t window[64] = {
+        255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+        255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+    };
+    __m256i live = _mm256_loadu_si256((const __m256i *)(window + 32 - n));
+    return n ? _mm256_and_si256(escape_load_upto32(p, n), live) : _mm256_setzero_si256();
+}
+
+static ESCAPE_AVX2 bool utf8_valid(struct slice s) {
+    __m256i before = _mm256_setzero_si256(), errors = before;
+    while (s.n >= 32) {
+        __m256i v = _mm256_loadu_si256((const __m256i *)s.p);
+        errors = _mm256_or_si256(errors, utf8_errors(before, v));
+        before = v;
+        s = slice(s.p + 32, s.n - 32);
+    }
+    // Zeroes behind the end make a cut sequence an error.
+    errors = _mm256_or_si256(errors, utf8_errors(before, load_tail_zeroed(s.p, s.n)));
+    return _mm256_testz_si256(errors, errors);
+}
+
+// Eight bytes of which `bits` need escaping, byte by byte: for groups with a
+// control byte that has no short escape.
+static char *json_group_slow(char *to, const char *p, uint32_t bits, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (bits >> i & 1)
+            to = escape_json_byte(to, (unsigned char)p[i]);
+        else
+            *to++ = p[i];
+    }
+    return to;
+}
+
+ESCAPE_AVX2_INLINE char *json_group(char *to, __m128i bytes, uint32_t bits, size_t n) {
+    __m128i spread = _mm_loadu_si128((const __m128i *)json_spread[bits]);
+    _mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(bytes, spread));
+    return to + n + (unsigned)_mm_popcnt_u32(bits);
+}
+
+// n (at most 32) bytes at p, loaded in v, of which `bits` need escaping.
+ESCAPE_AVX2_INLINE char *json_block(char *to, const char *p, __m256i v, uint32_t bits, size_t n) {
+    static const uint8_t letters[16] = { [8] = 'b', [9] = 't', [10] = 'n', [12] = 'f', [13] = 'r' };
+    __m256i below16 = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(15)), v);
+    __m256i letter = _mm256_and_si256(_mm256_shuffle_epi8(twice(letters), v), below16);
+    __m256i control = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1F)), v);
+    __m256i none = _mm256_cmpeq_epi8(letter, _mm256_setzero_si256());
+    uint32_t slow = bits & (uint32_t)_mm256_movemask_epi8(_mm256_and_si256(control, none));
+    __m256i t = _mm256_blendv_epi8(letter, v, none);
+    __m128i halves[2] = { _mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1) };
+    __m128i slashes = _mm_set1_epi8('\\');
+    for (unsigned g = 0; g * 8 < n; g++) {
+        size_t live = n - g * 8 < 8 ? n - g * 8 : 8;
+        uint32_t group = bits >> g * 8 & 0xFF;
+        if (slow >> g * 8 & 0xFF) {
+            to = json_group_slow(to, p + g * 8, group, live);
+            continue;
+        }
+        __m128i half = halves[g / 2];
+        __m128i bytes =
+            g % 2 ? _mm_unpackhi_epi64(half, slashes) : _mm_unpacklo_epi64(half, slashes);
+        to = json_group(to, bytes, group, live);
+    }
+    return to;
+}
+
+static ESCAPE_AVX2 char *json_avx2(char *to, struct slice s, bool *bad_utf8) {
+    bool checked = false;
+    while (s.n) {
+        size_t n = s.n < 32 ? s.n : 32;
+        __m256i v = escape_load_upto32(s.p, n);
+        uint32_t live = _bzhi_u32(~0u, (uint32_t)n);
+        if (!checked && ((uint32_t)_mm256_movemask_epi8(v) & live)) {
+            if (!utf8_valid(s)) return escape_portable.json(to, s, bad_utf8);
+            checked = true;
+        }
+        uint32_t bits = escape_json_mask(v) & live;
+        if (bits) {
+            to = json_block(to, s.p, v, bits, n);
+        } else {
+            _mm256_storeu_si256((__m256i *)to, v);
+            to += n;
+        }
+        s = slice(s.p + n, s.n - n);
+    }
+    return to;
+}
+
+ESCAPE_AVX2_INLINE __m128i load_upto16(const char *p, size_t n) {
+    if (n >= 16 || escape_same_page(p, 16)) return _mm_loadu_si128((const __m128i *)p);
+    char copy[16];
+    memset(copy, 0, sizeof copy);
+    memcpy(copy, p, n);
+    return _mm_loadu_si128((const __m128i *)copy);
+}
+
+ESCAPE_AVX2_INLINE char *url_group(char *to, __m128i group, uint32_t bits) {
+    __m128i spread = _mm_loadu_si128((const __m128i *)url_spread[bits]);
+    _mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(group, spread));
+    return to + url_length[bits];
+}
+
+// 16 bytes, of which `bits` need %XX. Each group is four bytes, their high and
+// low hex digits, and four percent signs.
+ESCAPE_AVX2_INLINE char *url_block(char *to, __m128i v, uint32_t bits) {
+    const __m128i digits = _mm_setr_epi8('0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B',
+                                         'C', 'D', 'E', 'F');
+    __m128i nibble = _mm_set1_epi8(15);
+    __m128i high = _mm_shuffle_epi8(digits, _mm_and_si128(_mm_srli_epi16(v, 4), nibble));
+    __m128i low = _mm_shuffle_epi8(digits, _mm_and_si128(v, nibble));
+    __m128i sign = _mm_set1_epi8('%');
+    __m128i a = _mm_unpacklo_epi32(v, high), b = _mm_unpacklo_epi32(low, sign);
+    __m128i c = _mm_unpackhi_epi32(v, high), d = _mm_unpackhi_epi32(low, sign);
+    to = url_group(to, _mm_unpacklo_epi64(a, b), bits & 15);
+    to = url_group(to, _mm_unpackhi_epi64(a, b), bits >> 4 & 15);
+    to = url_group(to, _mm_unpacklo_epi64(c, d), bits >> 8 & 15);
+    return url_group(to, _mm_unpackhi_epi64(c, d), bits >> 12 & 15);
+}
+
+ESCAPE_AVX2_INLINE char *percent(char *to, struct slice s, const uint8_t *keep, bool plus) {
+    const __m128i by_low = _mm_loadu_si128((const __m128i *)keep);
+    const __m128i by_high = _mm_loadu_si128((const __m128i *)high_bit);
+    while (s.n) {
+        size_t n = s.n < 16 ? s.n : 16;
+        __m128i v = load_upto16(s.p, n);
+        __m128i high = _mm_and_si128(_mm_srli_epi16(v, 4), _mm_set1_epi8(15));
+        // A byte from 0x80 on looks up 0 in by_high.
+        __m128i kept = _mm_and_si128(_mm_shuffle_epi8(by_low, _mm_and_si128(v, _mm_set1_epi8(15))),
+                                     _mm_shuffle_epi8(by_high, high));
+        uint32_t bits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(kept, _mm_setzero_si128()));
+        if (plus) {
+            __m128i space = _mm_cmpeq_epi8(v, _mm_set1_epi8(' '));
+            v = _mm_blendv_epi8(v, _mm_set1_epi8('+'), space);
+            bits &= ~(uint32_t)_mm_movemask_epi8(space);
+        }
+        bits &= _bzhi_u32(0xFFFF, (uint32_t)n);
+        if (bits) {
+            // The bytes past the end went out too, one for one.
+            to = url_block(to, v, bits) - (16 - n);
+        } else {
+            _mm_storeu_si128((__m128i *)to, v);
+            to += n;
+        }
+        s = slice(s.p + n, s.n - n);
+    }
+    return to;
+}
+
+static ESCAPE_AVX2 char *url_avx2(char *to, struct slice s) {
+    return percent(to, s, url_keep, false);
+}
+
+static ESCAPE_AVX2 char *form_avx2(char *to, struct slice s) {
+    return percent(to, s, form_keep, true);
+}
+
+static ESCAPE_AVX2 size_t header_span_avx2(struct slice s) {
+    for (size_t i = 0; i < s.n; i += 32) {
+        size_t n = s.n - i < 32 ? s.n - i : 32;
+        __m256i v = escape_load_upto32(s.p + i, n);
+        __m256i low = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1F)), v);
+        __m256i tab = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\t'));
+        __m256i del = _mm256_cmpeq_epi8(v, _mm256_set1_epi8(0x7F));
+        __m256i control = _mm256_or_si256(_mm256_andnot_si256(tab, low), del);
+        uint32_t bits = (uint32_t)_mm256_movemask_epi8(control) & _bzhi_u32(~0u, (uint32_t)n);
+        if (bits) return i + _tzcnt_u32(bits);
+    }
+    return s.n;
+}
+
+const struct escapers escape_avx2 = {
+    .json = json_avx2,
+    .url = url_avx2,
+    .form = form_avx2,
+    .header_span = header_span_avx2,
+};
+
+void escape_avx2_prepare(void) {
+    fill_json_spread();
+    fill_url_spread();
+    fill_keep(url_keep, escape_portable.url);
+    fill_keep(form_keep, escape_portable.form);
+}
+#endif
