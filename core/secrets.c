@@ -246,8 +246,7 @@ static enum err seal_line(const uint8_t key[KEY_BYTES], struct slice name, struc
     if (fine) {
         id_random(bytes, NONCE_BYTES);
         memcpy(bytes + NONCE_BYTES, value.p, value.n);
-        fine = crypt(true, key, bytes, name, bytes + NONCE_BYTES, value.n,
-                     bytes + NONCE_BYTES + value.n);
+        fine = seal_close(key, bytes, name, bytes + NONCE_BYTES, value.n);
     }
     if (fine) {
         buf_add(out, name);
