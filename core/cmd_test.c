@@ -1,0 +1,204 @@
+// tuma test: hook.tests and NAME_test.lua files, for people or as TAP.
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <uv.h>
+
+#include "cli.h"
+#include "commands.h"
+#include "json.h"
+#include "tryout.h"
+
+struct test {
+    struct config config;
+    struct tryout *tryout;
+    bool tap, watch, json;
+    unsigned passed, failed;
+};
+
+static void indent(const char *prefix, struct slice text) {
+    while (text.n) {
+        size_t end = slice_find(text, '\n');
+        printf("%s%.*s\n", prefix, (int)end, text.p);
+        text = slice_from(text, end + 1);
+    }
+}
+
+static void print_test(struct test *t, struct slice hook, struct slice name, bool ok,
+                       struct slice message) {
+    ok ? t->passed++ : t->failed++;
+    if (t->json) {
+        struct buf out;
+        buf_init(&out, 1024 * 1024);
+        buf_add(&out, S("{\"webhook\":"));
+        buf_json(&out, hook);
+        buf_add(&out, S(",\"name\":"));
+        buf_json(&out, name);
+        buf_printf(&out, ",\"ok\":%s,\"message\":", ok ? "true" : "false");
+        buf_json(&out, message);
+        buf_add(&out, S("}\n"));
+        fwrite(out.p, 1, out.n, stdout);
+        buf_deinit(&out);
+    } else if (t->tap) {
+        printf("%sok %u - %.*s: %.*s\n", ok ? "" : "not ", t->passed + t->failed, SLICE_FMT(hook),
+               SLICE_FMT(name));
+        if (!ok) indent("# ", message);
+    } else {
+        bool fancy = cli_fancy(1);
+        printf("%s%s%s %.*s: %.*s\n", fancy ? (ok ? "\033[32m" : "\033[31m") : "",
+               ok ? "ok  " : "FAIL", fancy ? "\033[0m" : "", SLICE_FMT(hook), SLICE_FMT(name));
+        if (!ok) indent("     ", message);
+    }
+}
+
+static void print_report(struct test *t, struct slice hook, struct slice report,
+                         struct arena *arena) {
+    struct json test, tests = { 0 };
+    if (json_check(report, (struct json_limits){ .depth_max = 32 }, NULL) == OK)
+        tests = json_get(json_root(report), "tests");
+    if (tests.type != JSON_ARRAY) {
+        print_test(t, hook, S("tests run"), false, report);
+        return;
+    }
+    for (size_t at = 0; json_next(tests, &at, NULL, &test);)
+        print_test(t, hook, json_text(json_get(test, "name"), arena),
+                   json_get(test, "ok").type == JSON_TRUE,
+                   json_get(test, "message").type == JSON_STRING
+                       ? json_text(json_get(test, "message"), arena)
+                       : slice("", 0));
+}
+
+struct findings {
+    struct test *test;
+    struct slice hook;
+};
+
+static void on_finding(void *user, const struct hook_finding *f) {
+    struct findings *to = user;
+    char text[400];
+    snprintf(text, sizeof text, "%u:%u: %s", f->line, f->column, f->text);
+    if (f->error) print_test(to->test, to->hook, S("loads"), false, slice_str(text));
+}
+
+static void test_file(struct test *t, const char *path) {
+    char beside[4200];
+    size_t n = 0;
+    struct fail fail = { 0 };
+    struct arena arena;
+    struct slice report = { 0 };
+    struct findings findings = { t, cli_stem(path) };
+    struct hook *hook = tryout_load(t->tryout, path, on_finding, &findings);
+    if (!hook) return;
+    snprintf(beside, sizeof beside, "%.*s_test.lua", (int)(strlen(path) - 4), path);
+    char *source = cli_read_file(beside, 1024 * 1024, &n, &fail);
+    arena_init(&arena, 16 * 1024 * 1024);
+    if (hook->tests.n || source) {
+        tryout_test(t->tryout, hook, slice(source, n), &arena, &report);
+        print_report(t, hook->name, report, &arena);
+    }
+    free(source);
+    arena_deinit(&arena);
+    hook_unref(hook);
+}
+
+static int is_hook(const struct dirent *entry) {
+    struct slice name = slice_str(entry->d_name);
+    return name.p[0] != '.' && slice_ends(name, S(".lua")) && !slice_ends(name, S("_test.lua"));
+}
+
+static int test_path(struct test *t, const char *path) {
+    struct stat st;
+    struct dirent **entries;
+    if (stat(path, &st) != 0) return cli_say(EXIT_USAGE, "%s: no such file", path);
+    if (!S_ISDIR(st.st_mode)) {
+        test_file(t, path);
+        return -1;
+    }
+    int count = scandir(path, &entries, is_hook, alphasort);
+    for (int i = 0; i < count; i++) {
+        char file[4096];
+        snprintf(file, sizeof file, "%s/%s", path, entries[i]->d_name);
+        test_file(t, file);
+        free(entries[i]);
+    }
+    if (count >= 0) free(entries);
+    return -1;
+}
+
+static int run_once(struct test *t, const char *path) {
+    struct fail fail = { 0 };
+    t->passed = t->failed = 0;
+    t->tryout = tryout_open(&t->config, &fail);
+    if (!t->tryout) return cli_fail(EXIT_STORE, &fail);
+    int status = test_path(t, path);
+    tryout_close(t->tryout);
+    if (status >= 0) return status;
+    if (t->tap) printf("1..%u\n", t->passed + t->failed);
+    if (!t->tap && !t->json) printf("%u passed, %u failed\n", t->passed, t->failed);
+    fflush(stdout);
+    return t->failed ? EXIT_FINDINGS : EXIT_OK;
+}
+
+// --- Watch mode: again after each change, until a signal ends it ---
+
+struct watch {
+    struct test *test;
+    const char *path;
+    uv_timer_t settle; // editors write in several steps
+};
+
+static void on_settled(uv_timer_t *timer) {
+    struct watch *w = timer->data;
+    run_once(w->test, w->path);
+}
+
+static void on_changed(uv_fs_event_t *event, const char *name, int events, int status) {
+    struct watch *w = event->data;
+    (void)name, (void)events;
+    if (status == 0) uv_timer_start(&w->settle, on_settled, 50, 0);
+}
+
+static int watch(struct test *t, const char *path) {
+    static uv_loop_t loop;
+    static uv_fs_event_t event;
+    static struct watch w;
+    w = (struct watch){ .test = t, .path = path };
+    event.data = w.settle.data = &w;
+    uv_loop_init(&loop);
+    uv_timer_init(&loop, &w.settle);
+    w.settle.data = &w;
+    uv_fs_event_init(&loop, &event);
+    event.data = &w;
+    int rc = uv_fs_event_start(&event, on_changed, path, 0);
+    if (rc != 0) return cli_say(EXIT_USAGE, "%s: %s", path, uv_strerror(rc));
+    return uv_run(&loop, UV_RUN_DEFAULT);
+}
+
+int cmd_test(int argc, char **argv) {
+    static struct test t;
+    const struct cli_flag flags[] = {
+        { "tap", NULL, "TAP output", CLI_SWITCH, &t.tap },
+        { "json", NULL, "one JSON object a test", CLI_SWITCH, &t.json },
+        { "watch", NULL, "run again after each change, until interrupted", CLI_SWITCH, &t.watch }
+    };
+    const struct cli_command command = {
+        .name = "test",
+        .usage = "[PATH] [--tap] [--watch]",
+        .flags = flags,
+        .flags_count = 3,
+        .settings = true,
+        .summary =
+            "Runs hook.tests and NAME_test.lua: event in, requests, tags and verdict out. Nothing is sent."
+    };
+    char **rest;
+    int count, status = cli_parse(&command, &t.config, argc, argv, &rest, &count);
+    if (status >= 0) return status;
+    if (count > 1) return cli_say(EXIT_USAGE, "test takes one PATH");
+    const char *path = count ? rest[0] : t.config.scripts;
+    status = run_once(&t, path);
+    if (t.watch && status <= EXIT_FINDINGS) status = watch(&t, path);
+    config_deinit(&t.config);
+    return status;
+}

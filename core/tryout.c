@@ -1,0 +1,215 @@
+// One script pool on a private loop; every verb starts a call and turns the
+// loop until its answer is there.
+#include "tryout.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <uv.h>
+
+#include "cli.h"
+#include "log.h"
+#include "secrets.h"
+
+struct tryout {
+    const struct config *config;
+    uv_loop_t loop;
+    struct script_pool *pool;
+    struct secrets *secrets;
+    char lib_dir[4096];
+    bool done; // the answer that the loop is turned for
+};
+
+static void on_log(void *user, struct slice hook, struct slice event_id, int level,
+                   struct slice line) {
+    (void)user, (void)event_id;
+    static const char *const names[] = { "debug", "info", "warn", "error" };
+    fprintf(stderr, "%.*s: log.%s: %.*s\n", SLICE_FMT(hook), names[level & 3], SLICE_FMT(line));
+}
+
+struct tryout *tryout_open(const struct config *config, struct fail *fail) {
+    struct tryout *t = calloc(1, sizeof *t);
+    if (!t) {
+        fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory");
+        return NULL;
+    }
+    t->config = config;
+    t->secrets = secrets_open(config->data, config->secrets_key, fail);
+    if (!t->secrets) {
+        free(t);
+        return NULL;
+    }
+    uv_loop_init(&t->loop);
+    snprintf(t->lib_dir, sizeof t->lib_dir, "%s/lib", config->scripts);
+    t->pool = script_pool_new(&t->loop,
+                              &(struct script_opts){ .program = "/proc/self/exe",
+                                                     .soft_ms = (int64_t)config->script_cpu_ms,
+                                                     .hard_ms = (int64_t)config->script_kill_ms,
+                                                     .load_ms = (int64_t)config->script_load_ms,
+                                                     .memory_max = (size_t)config->script_memory,
+                                                     .lib_dir = t->lib_dir,
+                                                     .secret = secrets_get,
+                                                     .secret_user = t->secrets,
+                                                     .log = on_log },
+                              fail);
+    if (t->pool) return t;
+    secrets_close(t->secrets);
+    uv_loop_close(&t->loop);
+    free(t);
+    return NULL;
+}
+
+static void turn(struct tryout *t) {
+    while (!t->done && uv_run(&t->loop, UV_RUN_ONCE)) continue;
+    t->done = false;
+}
+
+static void on_closed(void *user) {
+    (void)user;
+}
+
+void tryout_close(struct tryout *t) {
+    script_pool_close(t->pool, on_closed, t);
+    uv_run(&t->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&t->loop);
+    secrets_close(t->secrets);
+    free(t);
+}
+
+// --- Load ---
+
+struct load {
+    struct tryout *tryout;
+    struct hook_input input;
+    hook_finding_fn *found;
+    void *user;
+    struct hook *hook;
+};
+
+static void report(struct load *load, unsigned line, const char *text) {
+    struct hook_finding finding = { .error = true, .line = line ? line : 1, .column = 1 };
+    // The child's message names the place itself; the finding does too.
+    char prefix[4200];
+    snprintf(prefix, sizeof prefix, "%.*s:%u: ", SLICE_FMT(load->input.file), line);
+    size_t n = strlen(prefix);
+    snprintf(finding.text, sizeof finding.text, "%s",
+             line && strncmp(text, prefix, n) == 0 ? text + n : text);
+    if (load->found) load->found(load->user, &finding);
+}
+
+static void on_loaded(void *user, const struct script_loaded *loaded) {
+    struct load *load = user;
+    struct fail fail = { 0 };
+    load->tryout->done = true;
+    if (!loaded->ok) {
+        report(load, loaded->line, loaded->error);
+        return;
+    }
+    load->input.description = loaded->description;
+    load->input.version = loaded->version;
+    load->hook = hook_new(&load->input, load->found, load->user, &fail);
+}
+
+struct hook *tryout_load(struct tryout *t, const char *path, hook_finding_fn *found, void *user) {
+    struct fail fail = { 0 };
+    size_t n = 0;
+    struct load load = { .tryout = t,
+                         .found = found,
+                         .user = user,
+                         .input = { .name = cli_stem(path),
+                                    .file = slice_str(path),
+                                    .catalog = t->config->catalog,
+                                    .guard = &t->config->guard } };
+    char *source = cli_read_file(path, 4 * 1024 * 1024, &n,
+                                 &fail); // the script's own limit is told by the child
+    if (!source) {
+        report(&load, 0, fail.text);
+        return NULL;
+    }
+    load.input.source = slice(source, n);
+    script_load(t->pool, load.input.name, load.input.file, load.input.source, on_loaded, &load);
+    turn(t);
+    free(source);
+    return load.hook;
+}
+
+// --- Render ---
+
+static void on_rendered(struct script_call *call) {
+    struct tryout *t = call->user;
+    t->done = true;
+}
+
+static void render_plainly(struct hook *hook, struct event *event, struct arena *arena,
+                           struct tryout_result *r) {
+    struct template_notes notes = { .arena = arena };
+    struct tag_set tags;
+    struct fail fail = { 0 };
+    struct buf names;
+    r->requests = arena_zalloc(arena, 1, sizeof *r->requests);
+    bool fine = r->requests && hook_tags(hook, event, arena, &tags) &&
+                hook_render(hook, &tags, arena, r->requests, &notes, &fail) == OK;
+    r->outcome = fine ? SCRIPT_OK : SCRIPT_RENDER_ERROR;
+    r->requests_count = fine;
+    if (!fine)
+        r->error = arena_printf(arena, "%s%s%s", fail.path, fail.path[0] ? ": " : "", fail.text);
+    buf_init(&names, 65536);
+    for (const struct template_name *name = notes.unresolved; name; name = name->next) {
+        if (names.n) buf_byte(&names, ',');
+        buf_add(&names, name->name);
+    }
+    r->unresolved = arena_dup(arena, buf_slice(&names));
+    buf_deinit(&names);
+}
+
+void tryout_render(struct tryout *t, struct hook *hook, struct event *event, struct arena *arena,
+                   struct tryout_result *r) {
+    *r = (struct tryout_result){ 0 };
+    if (!(hook->stages & HOOK_REQUEST_STAGES)) {
+        render_plainly(hook, event, arena, r);
+        return;
+    }
+    struct script_call call = { .kind = SCRIPT_REQUEST,
+                                .hook = hook,
+                                .event = event,
+                                .delivery_id = S("msg_tryout"),
+                                .attempt = 1,
+                                .arena = arena,
+                                .retry_after_ms = -1,
+                                .done = on_rendered,
+                                .user = t };
+    list_init(&call.link);
+    script_call(t->pool, &call);
+    turn(t);
+    *r = (struct tryout_result){ .outcome = call.outcome,
+                                 .requests = call.requests,
+                                 .requests_count = call.requests_count,
+                                 .unresolved = call.unresolved,
+                                 .reason = call.reason,
+                                 .error = call.error,
+                                 .cpu_ns = call.cpu_ns };
+}
+
+// --- Tests ---
+
+struct test_run {
+    struct tryout *tryout;
+    struct arena *arena;
+    struct slice report;
+    bool ok;
+};
+
+static void on_tested(void *user, bool ok, struct slice report_json) {
+    struct test_run *run = user;
+    run->ok = ok;
+    run->report = arena_dup(run->arena, report_json);
+    run->tryout->done = true;
+}
+
+bool tryout_test(struct tryout *t, struct hook *hook, struct slice source, struct arena *arena,
+                 struct slice *report_json) {
+    struct test_run run = { .tryout = t, .arena = arena };
+    script_test(t->pool, hook, source, on_tested, &run);
+    turn(t);
+    *report_json = run.report;
+    return run.ok;
+}

@@ -1,0 +1,84 @@
+// What the trying commands print in common.
+#include <stdio.h>
+#include <string.h>
+
+#include "tryout.h"
+
+void tryout_path(const struct config *config, const char *hook, char *out, size_t size) {
+    if (strchr(hook, '/') || slice_ends(slice_str(hook), S(".lua")))
+        snprintf(out, size, "%s", hook);
+    else
+        snprintf(out, size, "%s/%s.lua", config->scripts, hook);
+}
+
+void tryout_print_finding(void *user, const struct hook_finding *f) {
+    fprintf(stderr, "%s:%u:%u: %s: %s\n", (const char *)user, f->line, f->column,
+            f->error ? "error" : "warning", f->text);
+}
+
+// Masked text as a JSON string.
+static void add_text(struct buf *out, struct slice text, struct arena *arena) {
+    buf_json(out, request_mask(text, arena));
+}
+
+static void add_request(const struct request *r, struct arena *arena, struct buf *out) {
+    buf_add(out, S("\"method\":"));
+    buf_json(out, r->method);
+    buf_add(out, S(",\"url\":"));
+    add_text(out, r->url, arena);
+    buf_add(out, S(",\"headers\":["));
+    for (size_t i = 0; i < r->headers_count; i++) {
+        buf_add(out, i ? S(",[") : S("["));
+        buf_json(out, r->headers[i].name);
+        buf_byte(out, ',');
+        add_text(out, r->headers[i].value, arena);
+        buf_byte(out, ']');
+    }
+    buf_add(out, S("],\"body\":"));
+    if (r->has_body)
+        add_text(out, r->body, arena);
+    else
+        buf_add(out, S("null"));
+}
+
+static void add_names(struct slice names, struct buf *out) {
+    buf_add(out, S(",\"unresolved\":["));
+    for (bool first = true; names.n; first = false) {
+        size_t end = slice_find(names, ',');
+        if (!first) buf_byte(out, ',');
+        buf_json(out, slice(names.p, end));
+        names = slice_from(names, end + 1);
+    }
+    buf_byte(out, ']');
+}
+
+void tryout_json(const struct tryout_result *r, struct arena *arena, struct buf *out) {
+    static const struct request none;
+    bool failed = r->outcome != SCRIPT_OK && r->outcome != SCRIPT_FILTERED;
+    buf_byte(out, '{');
+    if (r->requests_count)
+        add_request(&r->requests[0], arena, out);
+    else
+        add_request(&none, arena, out);
+    add_names(r->unresolved, out);
+    buf_printf(out,
+               ",\"filtered\":%s,\"reason\":", r->outcome == SCRIPT_FILTERED ? "true" : "false");
+    if (r->outcome == SCRIPT_FILTERED && r->reason.n)
+        buf_json(out, r->reason);
+    else
+        buf_add(out, S("null"));
+    if (failed) {
+        buf_add(out, S(",\"error\":"));
+        buf_json(out, r->error);
+    }
+    if (r->requests_count > 1) {
+        buf_add(out, S(",\"requests\":["));
+        for (size_t i = 0; i < r->requests_count; i++) {
+            buf_add(out, i ? S(",{") : S("{"));
+            add_request(&r->requests[i], arena, out);
+            buf_byte(out, '}');
+        }
+        buf_byte(out, ']');
+    }
+    buf_byte(out, '}');
+}
