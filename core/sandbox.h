@@ -146,7 +146,7 @@ struct slice sandbox_error_text(lua_State *L, int index);
 // JSON with guards, shared by the `json` module and the views. Encodes the value at
 // `index` (≤ 50,000 values, depth ≤ 64, ≤ 1 MiB) onto the stack as a string, or raises.
 void sandbox_json_encode(lua_State *L, int index);
-// Decodes `text` onto the stack, or raises "…: bad JSON at byte N: …".
+// Decodes `text` onto the stack, or raises "…: bad JSON: … (byte N)".
 void sandbox_json_decode(lua_State *L, struct slice text);
 
 #endif
