@@ -1,6 +1,7 @@
 // The walking half: what callers do with a text that json_check has passed.
 // Nothing here trusts that it did with more than wrong answers: every step is
 // bounded by the text.
+#include <math.h>
 #include <stdlib.h>
 
 #include "json.h"
@@ -201,7 +202,7 @@ bool json_double(struct json value, double *out) {
     text[value.raw.n] = '\0';
     double number = strtod(text, NULL);
     if (text != few) free(text);
-    if (number > 1.7976931348623157e308 || number < -1.7976931348623157e308) return false;
+    if (isinf(number)) return false;
     *out = number;
     return true;
 }

@@ -1,0 +1,263 @@
+// Tags that the engine fills in when an event lacks them and their source is
+// there. Most are a part of their source and cost no copy.
+#include <assert.h>
+#include <math.h>
+
+#include "clock.h"
+#include "event_inner.h"
+#include "json.h"
+
+enum known {
+    FROM,
+    CALLER_ID,
+    CALLER_ID_NO_PLUS,
+    CALLER_ID_NUMERIC,
+    PAYOUT,
+    PAYOUT_NUMERIC,
+    CONFIGURED_PUBLISHER_PAYOUT,
+    CONFIGURED_PUBLISHER_PAYOUT_NUMERIC,
+    CONFIGURED_BUYER_REVENUE,
+    CONFIGURED_BUYER_REVENUE_NUMERIC,
+    LANDING_PAGE,
+    LANDING_PAGE_DOMAIN,
+    LANDING_PAGE_PATH,
+    EVENT_TIMESTAMP,
+    KNOWN_COUNT
+};
+
+#define NAME(tag) [tag] = { #tag, sizeof #tag - 1 }
+static const struct slice names[KNOWN_COUNT] = {
+    NAME(FROM),
+    NAME(CALLER_ID),
+    NAME(CALLER_ID_NO_PLUS),
+    NAME(CALLER_ID_NUMERIC),
+    NAME(PAYOUT),
+    NAME(PAYOUT_NUMERIC),
+    NAME(CONFIGURED_PUBLISHER_PAYOUT),
+    NAME(CONFIGURED_PUBLISHER_PAYOUT_NUMERIC),
+    NAME(CONFIGURED_BUYER_REVENUE),
+    NAME(CONFIGURED_BUYER_REVENUE_NUMERIC),
+    NAME(LANDING_PAGE),
+    NAME(LANDING_PAGE_DOMAIN),
+    NAME(LANDING_PAGE_PATH),
+    NAME(EVENT_TIMESTAMP),
+};
+#undef NAME
+
+// Their ids plus one; 0 until somebody has interned the name.
+static _Atomic uint32_t ids[KNOWN_COUNT];
+
+static uint16_t id_of(enum known tag) {
+    uint32_t id = atomic_load_explicit(&ids[tag], memory_order_relaxed);
+    if (id) return (uint16_t)(id - 1);
+    uint16_t found = tag_find(names[tag]);
+    if (found != TAG_NONE) atomic_store_explicit(&ids[tag], found + 1u, memory_order_relaxed);
+    return found;
+}
+
+static struct tag_value get(const struct tag_set *tags, enum known tag) {
+    uint16_t id = id_of(tag);
+    if (id < tags->count) return tags->values[id];
+    return tags->extras ? tag_set_get_name(tags, names[tag])
+                        : (struct tag_value){ .kind = TAG_ABSENT };
+}
+
+static bool lacks(const struct tag_set *tags, enum known tag) {
+    return get(tags, tag).kind == TAG_ABSENT;
+}
+
+// A source that has text: a string or a number. *text has its escapes undone;
+// p is NULL on no memory.
+static bool source_text(struct tag_set *tags, struct tag_value source, struct slice *text) {
+    if (source.kind != TAG_STRING && source.kind != TAG_NUMBER) return false;
+    *text = tag_value_text(source, tags->arena);
+    return true;
+}
+
+// A part of the source's text: as safe as the source, unless it was unescaped.
+static bool put_part(struct tag_set *tags, enum known tag, struct tag_value source,
+                     struct slice text) {
+    struct tag_value value = tag_text(text);
+    value.flags = source.flags & TAG_ESCAPED ? 0 : source.flags;
+    return tag_set_put(tags, names[tag], value);
+}
+
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+static bool derive_digits(struct tag_set *tags, struct tag_value source, struct slice text) {
+    size_t count = 0, run = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        count += is_digit(text.p[i]);
+        run = is_digit(text.p[i]) ? run + 1 : 0;
+    }
+    if (!count) return true;
+    // All digits in one run at the end, as in "+13105559876": no copy.
+    if (run == count)
+        return put_part(tags, CALLER_ID_NUMERIC, source, slice_from(text, text.n - count));
+    char *out = arena_alloc(tags->arena, count);
+    if (!out) return false;
+    size_t n = 0;
+    for (size_t i = 0; i < text.n; i++)
+        if (is_digit(text.p[i])) out[n++] = text.p[i];
+    return put_part(tags, CALLER_ID_NUMERIC, source, slice(out, n));
+}
+
+static bool derive_caller(struct tag_set *tags) {
+    struct slice text;
+    struct tag_value caller = get(tags, CALLER_ID);
+    if (caller.kind == TAG_ABSENT) {
+        caller = get(tags, FROM);
+        if (caller.kind == TAG_ABSENT) return true;
+        if (!tag_set_put(tags, names[CALLER_ID], caller)) return false;
+    }
+    bool no_plus = lacks(tags, CALLER_ID_NO_PLUS), numeric = lacks(tags, CALLER_ID_NUMERIC);
+    if ((!no_plus && !numeric) || !source_text(tags, caller, &text)) return true;
+    if (!text.p) return false;
+    size_t plus = text.n && text.p[0] == '+';
+    if (no_plus && !put_part(tags, CALLER_ID_NO_PLUS, caller, slice_from(text, plus))) return false;
+    return !numeric || derive_digits(tags, caller, text);
+}
+
+enum { AMOUNT_MAX = 64 };
+
+// Which byte, if any, is the decimal separator: the last of '.' and ',' when
+// both are there; a lone point; a lone comma that no group of three follows.
+static size_t decimal_at(struct slice text) {
+    size_t dots = 0, commas = 0, dot = text.n, comma = text.n, end = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] == '.') dots++, dot = i;
+        if (text.p[i] == ',') commas++, comma = i;
+        if (is_digit(text.p[i])) end = i + 1;
+    }
+    if (dots && commas) {
+        size_t last = dot > comma ? dot : comma;
+        return (dot > comma ? dots : commas) == 1 ? last : text.n;
+    }
+    if (dots) return dots == 1 ? dot : text.n;
+    return commas == 1 && end != comma + 4 ? comma : text.n;
+}
+
+// "$1,234.50" to "1234.50". Returns the length, 0 when it is no amount.
+static size_t amount_digits(struct slice text, char out[AMOUNT_MAX + 2]) {
+    size_t n = 0, decimal = decimal_at(text);
+    bool digits = false;
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if ((c == '-' || c == '(') && !n) out[n++] = '-';
+        bool whole = n && is_digit(out[n - 1]);
+        if (i == decimal && i + 1 < text.n && is_digit(text.p[i + 1])) {
+            if (!whole) out[n++] = '0';
+            out[n++] = '.';
+        }
+        if (!is_digit(c)) continue;
+        bool leading_zero = n && out[n - 1] == '0' && (n == 1 || out[n - 2] == '-') && i < decimal;
+        if (leading_zero) n--;
+        out[n++] = c;
+        digits = true;
+    }
+    return digits && json_is_number(slice(out, n)) ? n : 0;
+}
+
+static bool derive_amount(struct tag_set *tags, enum known from, enum known to) {
+    struct slice text;
+    if (!lacks(tags, to)) return true;
+    struct tag_value source = get(tags, from);
+    if (!source_text(tags, source, &text)) return true;
+    if (!text.p) return false;
+    if (text.n > AMOUNT_MAX) return true;
+    if (json_is_number(text)) return put_part(tags, to, source, text);
+    char out[AMOUNT_MAX + 2];
+    size_t n = amount_digits(text, out);
+    if (!n) return true;
+    struct slice copy = arena_dup(tags->arena, slice(out, n));
+    return copy.p && put_part(tags, to, source, copy);
+}
+
+static size_t find_any(struct slice text, size_t from, const char *any_of) {
+    while (from < text.n && !(text.p[from] && strchr(any_of, text.p[from]))) from++;
+    return from;
+}
+
+// Where the authority of a URL starts; text.n when there is none. A text
+// without a scheme counts as a URL when a name with a dot comes first.
+static size_t authority_at(struct slice text) {
+    size_t end = find_any(text, 0, "/?#");
+    if (end && slice_starts(slice_from(text, end - 1), S("://"))) return end + 2;
+    if (slice_starts(text, S("//"))) return 2;
+    struct slice front = slice(text.p, end);
+    bool named = slice_find(front, '.') < end && slice_find(front, ' ') == end;
+    return named ? 0 : text.n;
+}
+
+// The host of an authority, without user and port.
+static struct slice host_of(struct slice authority) {
+    size_t from = 0;
+    for (size_t i = 0; i < authority.n; i++)
+        if (authority.p[i] == '@') from = i + 1;
+    authority = slice_from(authority, from);
+    size_t end = slice_starts(authority, S("[")) ? slice_find(authority, ']') + 1
+                                                 : slice_find(authority, ':');
+    return slice(authority.p, end < authority.n ? end : authority.n);
+}
+
+static bool derive_landing_page(struct tag_set *tags) {
+    struct slice text;
+    bool domain = lacks(tags, LANDING_PAGE_DOMAIN), path = lacks(tags, LANDING_PAGE_PATH);
+    if (!domain && !path) return true;
+    struct tag_value source = get(tags, LANDING_PAGE);
+    if (!source_text(tags, source, &text)) return true;
+    if (!text.p) return false;
+    size_t first = authority_at(text), slash = first < text.n ? find_any(text, first, "/?#") : 0;
+    bool is_url = first < text.n;
+    if (is_url && domain) {
+        struct slice host = host_of(slice(text.p + first, slash - first));
+        if (!put_part(tags, LANDING_PAGE_DOMAIN, source, host)) return false;
+    }
+    if (!path || (!is_url && !slice_starts(text, S("/")))) return true;
+    size_t end = find_any(text, slash, "?#");
+    struct slice rest = end > slash ? slice(text.p + slash, end - slash) : S("/");
+    return put_part(tags, LANDING_PAGE_PATH, source, rest);
+}
+
+static bool derive_timestamp(struct event *event, struct slice time) {
+    struct tag_set *tags = &event->tags;
+    if (!lacks(tags, EVENT_TIMESTAMP)) return true;
+    struct tag_value value = { .kind = TAG_STRING };
+    if (time.n) {
+        value = tag_text(time);
+    } else {
+        char text[CLOCK_TEXT];
+        size_t n = clock_format(event->time_ms, text);
+        struct slice copy = arena_dup(&event->arena, slice(text, n));
+        if (!copy.p) return false;
+        value = tag_text(copy);
+        value.flags = TAG_JSON_SAFE;
+    }
+    return tag_set_put(tags, names[EVENT_TIMESTAMP], value);
+}
+
+bool event_derive(struct event *event, struct slice time) {
+    struct tag_set *tags = &event->tags;
+    return derive_caller(tags) && derive_amount(tags, PAYOUT, PAYOUT_NUMERIC) &&
+           derive_amount(tags, CONFIGURED_PUBLISHER_PAYOUT, CONFIGURED_PUBLISHER_PAYOUT_NUMERIC) &&
+           derive_amount(tags, CONFIGURED_BUYER_REVENUE, CONFIGURED_BUYER_REVENUE_NUMERIC) &&
+           derive_landing_page(tags) && derive_timestamp(event, time);
+}
+
+bool event_time_parse(struct slice text, bool number, int64_t *time_ms) {
+    static const int64_t first = -62167219200000, last = 253402300799999; // years 0 to 9999
+    static const double ms_from = 1e11;
+    double value;
+    int64_t ms;
+    if (!number) return clock_parse(text, time_ms);
+    struct json json = { JSON_NUMBER, text };
+    if (!json_double(json, &value)) return false;
+    double scaled = fabs(value) < ms_from ? value * 1000 : value;
+    if (scaled < (double)first || scaled > (double)last) return false;
+    ms = (int64_t)llround(scaled);
+    if (ms < first || ms > last) return false;
+    *time_ms = ms;
+    return true;
+}
