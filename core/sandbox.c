@@ -319,8 +319,8 @@ static void tidy(struct sandbox *sandbox, bool exhausted) {
     sandbox->collected = sandbox->memory;
 }
 
-// CPU time of a call. The CPU clock is a system call, so a call that no tick fell
-// into is measured by the wall, and cannot have used more than a tick.
+// CPU time of a call and of tidying up after it. The CPU clock is a system call, so
+// a call that no tick fell into is measured by the wall: it used less than a tick.
 static int64_t spent_ns(int64_t wall_ns) {
     int64_t first = running.first_tick_ns;
     int64_t cpu = first ? clock_cpu_ns() - first + TICK_NS : TICK_NS;
@@ -361,7 +361,6 @@ struct sandbox_result sandbox_protect(struct sandbox *sandbox,
     lua_pushvalue(L, SLOT_BODY);
     int status = lua_pcall(L, 0, 0, SLOT_ON_ERROR);
     running.sandbox = NULL;
-    int64_t cpu_ns = spent_ns(clock_mono_ns() - start);
     lua_settop(L, SLOTS);
 
     enum sandbox_end end = end_of(sandbox, status);
@@ -369,6 +368,7 @@ struct sandbox_result sandbox_protect(struct sandbox *sandbox,
     if (sandbox->over) lua_sethook(L, NULL, 0, 0);
     sandbox->over = false;
     tidy(sandbox, end == SANDBOX_OUT_OF_MEMORY);
+    int64_t cpu_ns = spent_ns(clock_mono_ns() - start);
     return (struct sandbox_result){ .end = end,
                                     .text = slice(caught.text, caught.text_n),
                                     .traceback = slice(caught.trace, caught.trace_n),
