@@ -18,6 +18,10 @@
 
 struct store;
 
+// A delivery's number is its event's number times this plus its place among
+// the event's deliveries: at most so many of one event (else ERR_LIMIT "fan_out").
+enum { STORE_FANOUT_MAX = 100000 };
+
 struct store_opts {
     const char *dir;      // made with mode 0700 when missing; files 0600
     bool create;          // else a missing store is ERR_NOTFOUND
@@ -27,16 +31,25 @@ struct store_opts {
 
 // Opens the writer: takes the directory's lock (ERR_STATE "store_locked" when
 // another engine has it), checks schema version and integrity, bumps the epoch.
+// Refuses, without touching a byte, what it cannot take over whole: types
+// no_store, store_db_missing (a log without its database), store_wal_corrupt,
+// store_corrupt, store_foreign, store_newer_schema, store_read_only,
+// store_denied, store_network_fs. It never makes an empty store over a broken one.
 struct store *store_open(const struct store_opts *opts, struct fail *fail);
-void store_close(struct store *store);
+void store_close(struct store *store); // NULL is fine; an open transaction is rolled back
 // Boot counter: part of every job, fences a stale engine later.
 uint64_t store_epoch(const struct store *store);
 // Random text of this store ([0-9a-z]{8}), part of public delivery ids.
 struct slice store_uid(const struct store *store);
 
+// ERR_IO "store_replaced" when the database file was deleted or exchanged.
 enum err store_begin(struct store *store, struct fail *fail);
-enum err store_commit(struct store *store,
-                      struct fail *fail); // ERR_FULL: disk full, rolled back; ERR_IO: fatal
+// Ends the transaction either way. ERR_FULL and ERR_NOMEM: rolled back, the
+// writer goes on. ERR_IO: fatal, every later verb says the same.
+enum err store_commit(struct store *store, struct fail *fail);
+// When a verb inside a transaction failed for the disk's or memory's sake, the
+// verbs behind it and the commit fail likewise. Other errors (ERR_LIMIT,
+// ERR_NOTFOUND, ERR_INPUT) leave the transaction as it was.
 void store_rollback(struct store *store);
 
 // The number a webhook name has in this store (given on first use). Inside a transaction.
@@ -83,7 +96,7 @@ struct store_due {
     int64_t delivery, hook, due_ms, created_ms;
     uint32_t attempts;
     struct slice order_key; // valid during the callback
-    bool replay;            // a redelivery asked for by a person
+    bool replay;            // put back by store_move with reset_attempts
 };
 // Pending deliveries of `hook` by (due_ms, delivery), past the cursor; at most `limit`.
 enum err store_fetch_due(struct store *store, int64_t hook, int64_t after_due_ms,
@@ -126,14 +139,17 @@ enum err store_each_hook(struct store *store,
                          struct fail *fail);
 
 // Moves deliveries between states in bounded steps: at most `limit` rows a call,
-// *moved says how many (0: done). Used for park, release, redeliver, drop.
+// *moved says how many (0: done). Used for park, release, redeliver, drop. Rows
+// that are in state `to` already do not count; bound a redelivery by
+// before_delivery or to_ms, or it may meet its own work again.
 struct store_filter {
-    int64_t hook;                           // 0: any
-    struct slice type, org, event_id, text; // empty: any; text searches reason and error
-    int64_t from_ms, to_ms;                 // created; 0: open
-    int64_t delivery;                       // 0: any
-    unsigned states;                        // bits 1 << enum delivery_state; 0: any
-    int64_t before_delivery; // cursor for listing: ids below this; 0: from the newest
+    int64_t hook;                     // 0: any
+    struct slice type;                // exact, or "call.*"; empty: any
+    struct slice org, event_id, text; // empty: any; text searches reason and error
+    int64_t from_ms, to_ms;           // created; 0: open
+    int64_t delivery;                 // 0: any
+    unsigned states;                  // bits 1 << enum delivery_state; 0: any
+    int64_t before_delivery;          // cursor for listing: ids below this; 0: from the newest
 };
 enum err store_move(struct store *store, const struct store_filter *filter, enum delivery_state to,
                     struct slice reason, bool reset_attempts, int64_t due_ms, size_t limit,
@@ -145,7 +161,9 @@ enum err store_put_kv(struct store *store, struct slice hook, const struct scrip
 enum err store_each_kv(struct store *store, struct slice hook, int64_t now_ms,
                        void (*each)(void *to, const struct script_kv *kv), void *to,
                        struct fail *fail);
-// Old script sources by version, so that pending deliveries keep theirs over a restart.
+// Script sources by version, so that pending deliveries keep theirs over a
+// restart; store_reader_source reads one. Retirement drops those that are
+// neither a webhook's newest nor wanted by a pending or parked delivery.
 enum err store_put_source(struct store *store, struct slice version, struct slice name,
                           struct slice source, struct fail *fail);
 
@@ -155,19 +173,25 @@ enum err store_put_token(struct store *store, struct slice id, const uint8_t has
                          int64_t expires_ms, struct fail *fail);
 enum err store_revoke_token(struct store *store, struct slice id, struct fail *fail);
 
-// Housekeeping. Deletes at most `limit` log rows that are older than
-// `before_ms` (terminal deliveries, their attempts, events without deliveries); *deleted 0: done.
+// Housekeeping. Deletes at most `limit` deliveries and events that are older
+// than `before_ms`. An event goes as a whole, when all its deliveries are
+// terminal. The walk goes on where the last call stopped; *deleted 0: nothing
+// to do just now.
 enum err store_retire(struct store *store, int64_t before_ms, size_t limit, size_t *deleted,
                       struct fail *fail);
-enum err store_checkpoint(
-    struct store *store); // writer's duty: PASSIVE past 4 MiB, TRUNCATE past 64 MiB when idle
+// Writer's duty after each commit, outside a transaction: copies the log into
+// the database once enough has gathered.
+enum err store_checkpoint(struct store *store);
 // Bytes free for ingest on the store's file system, ballast left out.
 uint64_t store_space_left(const struct store *store);
-uint64_t store_bytes(const struct store *store); // the files' size
+uint64_t store_bytes(struct store *store); // in use: database without free pages, and log
+// The ballast is a file that keeps space for the full-disk day: released, there
+// is room to settle and to retire. Restore: ERR_FULL while there is no room for it.
 enum err store_ballast_release(struct store *store);
 enum err store_ballast_restore(struct store *store);
 
-// --- Readers: any thread or process, query_only, never block the writer. ---
+// --- Readers: any thread or process (one thread at a time each), query_only,
+// never block the writer. ---
 struct store_reader;
 struct store_reader *store_reader_open(const char *dir, struct fail *fail);
 void store_reader_close(struct store_reader *reader);
@@ -178,7 +202,7 @@ struct store_delivery {
     enum delivery_state state;
     uint32_t attempts;
     int last_status;
-    struct slice last_error;
+    struct slice last_error; // `request` only when the filter names one delivery
 };
 // Newest first; slices are valid during the callback; false stops.
 enum err store_reader_list(struct store_reader *r, const struct store_filter *filter, size_t limit,
@@ -187,9 +211,10 @@ enum err store_reader_list(struct store_reader *r, const struct store_filter *fi
 enum err store_reader_attempts(struct store_reader *r, int64_t delivery,
                                bool (*each)(void *user, const struct attempt *a), void *user,
                                struct fail *fail);
-enum err store_reader_event(struct store_reader *r, int64_t event_number, struct arena *arena,
-                            struct event **event, struct fail *fail);
-// Events of the last `limit` that hook patterns may want, newest first (for `tuma diff`).
+// An owned event (one reference).
+enum err store_reader_event(struct store_reader *r, int64_t event_number, struct event **event,
+                            struct fail *fail);
+// The last `limit` events, newest first (for `tuma diff`); borrowed for the call.
 enum err store_reader_events(struct store_reader *r, size_t limit,
                              bool (*each)(void *user, struct event *event), void *user,
                              struct fail *fail);
@@ -199,6 +224,11 @@ enum err store_reader_hooks(struct store_reader *r,
 enum err store_reader_kv(struct store_reader *r, struct slice hook, int64_t now_ms,
                          void (*each)(void *to, const struct script_kv *kv), void *to,
                          struct fail *fail);
+// The source of a script version in `arena`; ERR_NOTFOUND when it is not kept.
+enum err store_reader_source(struct store_reader *r, struct slice version, struct arena *arena,
+                             struct slice *name, struct slice *source, struct fail *fail);
+// Walks every page of the database: ERR_IO "store_corrupt". Takes about a second a gigabyte.
+enum err store_reader_check(struct store_reader *r, struct fail *fail);
 // Counts by hook name and state, for summaries and the conservation check.
 enum err store_reader_counts(struct store_reader *r,
                              void (*each)(void *user, struct slice hook, enum delivery_state state,
