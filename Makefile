@@ -11,9 +11,9 @@ O       ?= build$(if $(SAN),-$(SAN))
 CC       ?= cc
 PACKAGES := libuv libcurl libcares sqlite3 libssl libcrypto libseccomp
 WARN     := -Wall -Wextra -Wshadow -Wconversion
-SANFLAGS := $(if $(filter address,$(SAN)),-fsanitize=address$(,)undefined -fno-sanitize-recover=undefined) \
+comma    := ,
+SANFLAGS := $(if $(filter address,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined) \
             $(if $(filter thread,$(SAN)),-fsanitize=thread)
-, := ,
 CFLAGS   ?= -O2 -g
 CPPFLAGS_ALL := -D_GNU_SOURCE -DTUMA_VERSION='"$(VERSION)"' -Icore -I$(O) -isystem /usr/include/luajit-2.1 \
                 -isystem /usr/share/include/llhttp $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
@@ -110,6 +110,10 @@ deps:
 
 install: all
 	install -D -m 755 $(O)/tuma $(DESTDIR)$(PREFIX)/bin/tuma
+	install -D -m 644 core/install/tuma.1 $(DESTDIR)$(PREFIX)/share/man/man1/tuma.1
+	install -D -m 644 core/install/tuma.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tuma
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|' core/install/tuma.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/tuma.service
 
 clean:
 	rm -rf build build-*

@@ -1,0 +1,26 @@
+-- Slack-style message: one line for people when a call fails or converts.
+local hook = {
+  on = { "call.failure", "call.converted" },
+  rate = "20/s burst 5",
+  request = {
+    url = "https://hooks.slack.example/services/[SECRET:SLACK_PATH]",
+    body = [=[{"text": "[MESSAGE]"}]=],
+  },
+}
+
+function hook.tags(event)
+  local who = phone.format(event.CALLER_ID or event.FROM or "") or "an unknown caller"
+  if event.type == "call.failure" then
+    return { MESSAGE = ":warning: Call from " .. who .. " to " .. (event.TARGET_NAME or "nobody") .. " failed" }
+  end
+  return { MESSAGE = ":moneybag: " .. who .. " converted for $" .. (event.REVENUE_PAID_OUT or "0") }
+end
+
+hook.tests = {
+  { name = "a conversion names the amount",
+    event = { type = "call.converted", CALLER_ID = "+13105559876", REVENUE_PAID_OUT = "35.00" },
+    expect = { body = { text = ":moneybag: (310) 555-9876 converted for $35.00" } } },
+  { name = "a failure names the target", event = { type = "call.failure", FROM = "+13105559876", TARGET_NAME = "Solar West" },
+    expect = { body = { text = ":warning: Call from (310) 555-9876 to Solar West failed" } } },
+}
+return hook
