@@ -1,15 +1,13 @@
 // os: only time, and only UTC, so that no script learns or depends on the
 // machine's zone. Nothing of the stock library is opened.
-#include <ctype.h>
 #include <math.h>
-#include <time.h>
 
 #include "clock.h"
 #include "sandbox.h"
 #include "sandbox_base_inner.h"
 #include "sandbox_text.h"
 
-enum { DATE_FORMAT_MAX = 64, YEARS_MAX = 9999 };
+enum { YEARS_MAX = 9999 };
 
 // A field of os.time's table: read raw, so that no metamethod runs.
 static int64_t time_field(lua_State *L, const char *name, int64_t missing) {
@@ -40,50 +38,9 @@ static int os_time(lua_State *L) {
     return 1;
 }
 
-static void set_number(lua_State *L, const char *name, int value) {
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static int push_date_table(lua_State *L, const struct tm *tm) {
-    lua_createtable(L, 0, 9);
-    set_number(L, "year", tm->tm_year + 1900);
-    set_number(L, "month", tm->tm_mon + 1);
-    set_number(L, "day", tm->tm_mday);
-    set_number(L, "hour", tm->tm_hour);
-    set_number(L, "min", tm->tm_min);
-    set_number(L, "sec", tm->tm_sec);
-    set_number(L, "wday", tm->tm_wday + 1);
-    set_number(L, "yday", tm->tm_yday + 1);
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "isdst");
-    return 1;
-}
-
-// Only conversions that C and POSIX define, one letter each: libc would crash on none of
-// the others, but print what differs between systems.
-static void check_format(lua_State *L, const char *format) {
-    for (const char *p = format; *p; p++) {
-        if (*p != '%') continue;
-        p++;
-        if (!*p || !strchr("aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ%", *p))
-            luaL_argerror(L, 1, "invalid conversion in date format");
-    }
-}
-
 static int os_date(lua_State *L) {
     struct slice format = lua_isnoneornil(L, 1) ? S("%c") : sandbox_check_slice(L, 1);
-    lua_Number when = luaL_optnumber(L, 2, (lua_Number)(clock_wall_ms() / 1000));
-    luaL_argcheck(L, format.n <= DATE_FORMAT_MAX, 1, "date format too long (64 bytes)");
-    luaL_argcheck(L, when > -6e10 && when < 2.5e11, 2, "time out of bounds");
-    if (slice_starts(format, S("!"))) format = slice_from(format, 1); // always UTC here
-    struct tm tm;
-    time_t seconds = (time_t)floor(when);
-    if (!gmtime_r(&seconds, &tm)) return luaL_error(L, "time out of bounds");
-    if (slice_starts(format, S("*t"))) return push_date_table(L, &tm);
-    char text[DATE_FORMAT_MAX * 16];
-    check_format(L, format.p);
-    lua_pushlstring(L, text, strftime(text, sizeof text, format.p, &tm));
+    sandbox_push_date(L, luaL_optnumber(L, 2, (lua_Number)(clock_wall_ms() / 1000)), format);
     return 1;
 }
 

@@ -11,6 +11,10 @@
 // just its type's name, since an address would tell a script about the process.
 void sandbox_push_text(lua_State *L, int index);
 
+// What os.date makes of Unix seconds: pushes a text, or a table for "*t". Raises for
+// a format over 64 bytes or with a conversion that strftime of the C locale lacks.
+void sandbox_push_date(lua_State *L, double when, struct slice format);
+
 // The string argument at `arg`, or the usual argument error.
 struct slice sandbox_check_slice(lua_State *L, int arg);
 static inline void sandbox_push_slice(lua_State *L, struct slice s) {
