@@ -137,6 +137,10 @@ bool format_skips_escaping(const struct format *format) {
     return format->op == JSON || format->op == RAW;
 }
 
+bool format_is_raw(const struct format *format) {
+    return format->op == RAW;
+}
+
 static void change_case(struct slice text, char first, struct buf *out) {
     char *to = buf_reserve(out, text.n);
     if (!to) return;

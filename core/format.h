@@ -50,6 +50,7 @@ struct format {
 enum err format_compile(const struct format_text *text, struct format *out, struct fail *fail);
 // True for raw and json: the result is not escaped in a JSON body.
 bool format_skips_escaping(const struct format *format);
+bool format_is_raw(const struct format *format);
 
 // A value on its way through formatters.
 struct format_value {
