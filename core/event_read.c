@@ -23,10 +23,11 @@ enum member {
     TRACEPARENT,
     MEMBERS
 };
-static const char *const member_names[MEMBERS] = { "id",          "type",  "org",
-                                                   "time",        "trace", "tags",
-                                                   "specversion", "data",  "data_base64",
-                                                   "traceparent" };
+static const struct slice member_names[MEMBERS] = {
+    { "id", 2 },           { "type", 4 },         { "org", 3 },          { "time", 4 },
+    { "trace", 5 },        { "tags", 4 },         { "specversion", 11 }, { "data", 4 },
+    { "data_base64", 11 }, { "traceparent", 11 },
+};
 
 struct envelope {
     struct json_scan scan;
@@ -57,7 +58,7 @@ static void explain_unknown(const struct envelope *e, struct fail *fail) {
     snprintf(padded, sizeof padded, " %.*s ", (int)(e->unknown.n < 30 ? e->unknown.n : 30),
              e->unknown.p);
     for (unsigned i = 0; i <= TAGS; i++)
-        if (slice_ieq(e->unknown, slice_str(member_names[i]))) meant = member_names[i];
+        if (slice_ieq(e->unknown, member_names[i])) meant = member_names[i].p;
     if (!meant && strstr(meant_tags, padded)) meant = "tags";
     if (!meant && strstr(meant_time, padded)) meant = "time";
     int shown = (int)(e->unknown.n < 64 ? e->unknown.n : 64);
@@ -121,9 +122,14 @@ static bool read_tags(struct envelope *e) {
     return good;
 }
 
-static enum member member_of(struct slice key) {
-    for (unsigned i = 0; i < MEMBERS; i++)
-        if (json_key_is(key, slice_str(member_names[i]))) return (enum member)i;
+static enum member member_of(struct slice key, bool escaped) {
+    char name[72]; // the longest name, all of it as \u escapes
+    if (escaped && key.n > sizeof name) return MEMBERS;
+    if (escaped) key = slice(name, json_unescape(key, name));
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        struct slice s = member_names[i];
+        if (s.n == key.n && *s.p == *key.p && slice_eq(s, key)) return (enum member)i;
+    }
     return MEMBERS;
 }
 
@@ -147,7 +153,7 @@ static bool read_member(struct envelope *e) {
     if (*skip_blanks(e) != ':') return refuse_syntax(e, "a colon belongs here");
     e->scan.p++;
     const char *first = skip_blanks(e);
-    enum member member = member_of(key);
+    enum member member = member_of(key, escaped);
     bool tags = (member == TAGS || member == DATA) && *first == '{';
     if (!(tags ? read_tags(e) : json_scan_value(&e->scan))) return false;
     if (member < MEMBERS) e->members[member] = slice(first, (size_t)(e->scan.p - first));

@@ -8,12 +8,12 @@
 #include "event_inner.h"
 #include "json.h"
 
-// The block of the text looked at last, as a mask: bit i is set when byte i of
-// it is special (json_is_special).
+// Goes from one special byte (json_is_special) to the next. `mask` has a bit for
+// each special byte of the block that was not passed yet. There always is a
+// next one: the padding.
 struct window {
-    const char *start;
-    size_t block;
-    uint64_t special;
+    const char *start, *block;
+    uint64_t mask;
 };
 
 static inline uint64_t block_mask(const char *p) {
@@ -21,6 +21,7 @@ static inline uint64_t block_mask(const char *p) {
 #ifdef __SSE2__
     const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
     const __m128i space = _mm_set1_epi8(0x20);
+#pragma GCC unroll 4
     for (unsigned i = 0; i < 64; i += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
         __m128i hit = _mm_or_si128(_mm_cmplt_epi8(v, space), _mm_cmpeq_epi8(v, quote));
@@ -33,18 +34,18 @@ static inline uint64_t block_mask(const char *p) {
     return mask;
 }
 
-// The first special byte at or after `p`. There always is one: the padding.
-static inline const char *window_find(struct window *w, const char *p) {
+// Goes to `p`: the next special byte is the first one at or behind it.
+static inline void window_seek(struct window *w, const char *p) {
     size_t at = (size_t)(p - w->start);
-    if (at / 64 != w->block) {
-        w->block = at / 64;
-        w->special = block_mask(w->start + w->block * 64);
-    }
-    uint64_t mask = w->special >> (at % 64);
-    if (mask) return p + __builtin_ctzll(mask);
-    do w->special = block_mask(w->start + ++w->block * 64);
-    while (!w->special);
-    return w->start + w->block * 64 + __builtin_ctzll(w->special);
+    w->block = w->start + (at & ~(size_t)63);
+    w->mask = block_mask(w->block) & ~(uint64_t)0 << (at & 63);
+}
+
+static inline const char *window_next(struct window *w) {
+    while (!w->mask) w->mask = block_mask(w->block += 64);
+    const char *p = w->block + __builtin_ctzll(w->mask);
+    w->mask &= w->mask - 1;
+    return p;
 }
 
 enum { KEY_BYTES = 48, KEY_SLOTS = 512 };
@@ -56,102 +57,91 @@ struct known_key {
     uint16_t id;
 };
 
-// Ids never change their meaning, so what a thread once learned stays true.
-static _Thread_local struct known_key known_keys[KEY_SLOTS];
+// Ids never change their meaning, so what a thread once learned stays true. A
+// key is in one of the two places of its slot; the newer one comes first.
+static _Thread_local struct known_key known_keys[KEY_SLOTS][2];
 
-static inline uint64_t load8(const char *p) {
-    uint64_t word;
-    memcpy(&word, p, 8);
-    return word;
+// From the last eight bytes of the key (fewer when it is shorter) and its
+// length. Bytes in front of a short key are read, not used.
+static inline size_t key_slot(const char *last, size_t n) {
+    uint64_t tail;
+    memcpy(&tail, last - 8, 8);
+    tail >>= n < 8 ? 64 - 8 * n : 0;
+    return ((tail ^ n << 5) * 0x9E3779B97F4A7C15u) >> 55;
 }
 
-static inline size_t key_slot(const char *p, size_t n) {
-    uint64_t head = load8(p), tail = n >= 8 ? load8(p + n - 8) : 0;
-    if (n < 8) head &= ((uint64_t)1 << 8 * n) - 1;
-    uint64_t h = (head ^ (tail << 23 | tail >> 41) ^ n) * 0x9E3779B97F4A7C15u;
-    return h >> 55;
+#ifdef __SSE2__
+static inline unsigned same16(const char *a, const char *b) {
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)a);
+    __m128i y = _mm_loadu_si128((const __m128i *)(const void *)b);
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(x, y));
 }
+#endif
 
 // Are the first n bytes at `p` those of the key? Bytes behind them are read, not compared.
 static inline bool key_equals(const struct known_key *key, const char *p, size_t n) {
     if (key->n != n) return false;
 #ifdef __SSE2__
-    uint64_t same = 0;
-    for (unsigned i = 0; i < KEY_BYTES; i += 16) {
-        __m128i a = _mm_load_si128((const __m128i *)(const void *)(key->bytes + i));
-        __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
-        same |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(a, b)) << i;
-    }
-    return (same | ~(uint64_t)0 << n) == ~(uint64_t)0;
+    if (n <= 16) return ((same16(key->bytes, p) | ~0u << n) & 0xFFFF) == 0xFFFF;
+    unsigned same = same16(key->bytes, p) & same16(key->bytes + n - 16, p + n - 16);
+    return (n <= 32 ? same : same & same16(key->bytes + 16, p + 16)) == 0xFFFF;
 #else
     return memcmp(key->bytes, p, n) == 0;
 #endif
 }
 
-struct reader {
-    struct json_scan *scan;
-    struct tag_set *tags;
-    struct window window;
+// The id of a key that was met before, or TAG_NONE.
+static inline uint16_t recall_key(struct known_key (*known)[2], const char *first, size_t n) {
+    if (n - 1 >= KEY_BYTES) return TAG_NONE;
+    const struct known_key *key = known[key_slot(first + n, n)];
+    if (key_equals(key, first, n)) return key->id;
+    return key_equals(key + 1, first, n) ? key[1].id : TAG_NONE;
+}
+
+static void learn_key(struct slice raw, uint16_t id) {
+    if (!raw.n || raw.n > KEY_BYTES) return;
+    struct known_key *key = known_keys[key_slot(raw.p + raw.n, raw.n)];
+    key[1] = key[0];
+    memset(key->bytes, 0, sizeof key->bytes);
+    memcpy(key->bytes, raw.p, raw.n);
+    key->n = (uint32_t)raw.n;
+    key->id = id;
+}
+
+static bool refuse_tag(struct json_scan *scan, const char *p, enum err code, const char *type,
+                       const char *problem) {
+    bool early = p >= scan->end; // at the padding
+    scan->p = early ? scan->end : p;
+    return json_scan_refuse(scan, code, type, early ? "the text ends too early" : problem);
+}
+
+// Where a key's value goes: the table, or else the extras, under `name`.
+struct place {
+    uint16_t id;
+    struct slice name;
 };
 
-static bool refuse_tag(struct reader *r, const char *p, enum err code, const char *type,
-                       const char *problem) {
-    bool early = p >= r->scan->end; // at the padding
-    r->scan->p = early ? r->scan->end : p;
-    return json_scan_refuse(r->scan, code, type, early ? "the text ends too early" : problem);
-}
-
-static const char bad_key[] = "a tag's key must be letters, digits and _, a letter first, at most "
-                              "64 of them";
-
-// A key that is not known yet, or not plain: checks it and finds its place.
-static bool learn_key(struct reader *r, struct slice raw, struct slice content, uint16_t *id,
-                      struct slice *name) {
-    char upper[TAG_NAME_MAX];
+// The key whose first byte is at scan->p, by the strict reader: one that is not
+// known yet, or has escapes, or is no tag's name.
+static bool scan_key(struct json_scan *scan, struct tag_set *tags, struct place *place) {
+    struct slice raw;
+    bool escaped;
+    char content[TAG_NAME_MAX * 6], upper[TAG_NAME_MAX];
     size_t n;
-    if (!tag_name_from_key(content, upper, &n))
-        return refuse_tag(r, raw.p - 1, ERR_INPUT, "bad_tags", bad_key);
-    *id = tag_find(slice(upper, n));
-    if (*id < r->tags->count) {
-        if (raw.n > KEY_BYTES) return true;
-        struct known_key *key = &known_keys[key_slot(raw.p, raw.n)];
-        memset(key->bytes, 0, sizeof key->bytes);
-        memcpy(key->bytes, raw.p, raw.n);
-        key->n = (uint32_t)raw.n;
-        key->id = *id;
+    if (!json_scan_string(scan, &raw, &escaped)) return false;
+    bool fits = raw.n <= sizeof content;
+    struct slice key = fits ? slice(content, json_unescape(raw, content)) : raw;
+    if (!fits || !tag_name_from_key(key, upper, &n))
+        return refuse_tag(scan, raw.p - 1, ERR_INPUT, "bad_tags",
+                          "a tag's key must be letters, digits and _, a letter first, at most 64 "
+                          "of them");
+    place->id = tag_find(slice(upper, n));
+    if (place->id < tags->count) {
+        learn_key(raw, place->id);
         return true;
     }
-    *name = arena_dup(r->tags->arena, slice(upper, n));
-    return name->p || refuse_tag(r, raw.p - 1, ERR_NOMEM, "no_memory", "no memory for an event");
-}
-
-// A key with escapes or bytes that are not ASCII; the scan stands behind its quote.
-static bool scan_odd_key(struct reader *r, struct slice *raw, uint16_t *id, struct slice *name) {
-    bool escaped;
-    char content[TAG_NAME_MAX * 6];
-    if (!json_scan_string(r->scan, raw, &escaped)) return false;
-    if (raw->n > sizeof content) return refuse_tag(r, raw->p - 1, ERR_INPUT, "bad_tags", bad_key);
-    return learn_key(r, *raw, slice(content, json_unescape(*raw, content)), id, name);
-}
-
-// Reads the key whose opening quote is at `p`; returns the byte behind its
-// closing one, or NULL.
-static inline const char *read_key(struct reader *r, const char *p, uint16_t *id,
-                                   struct slice *name) {
-    const char *first = p + 1, *last = window_find(&r->window, first);
-    struct slice raw = slice(first, (size_t)(last - first));
-    if (__builtin_expect(*last != '"', 0)) {
-        r->scan->p = first;
-        return scan_odd_key(r, &raw, id, name) ? r->scan->p : NULL;
-    }
-    if (raw.n <= KEY_BYTES) {
-        const struct known_key *key = &known_keys[key_slot(first, raw.n)];
-        if (key_equals(key, first, raw.n) && raw.n && key->id < r->tags->count) {
-            *id = key->id;
-            return last + 1;
-        }
-    }
-    return learn_key(r, raw, raw, id, name) ? last + 1 : NULL;
+    place->name = arena_dup(tags->arena, slice(upper, n));
+    return place->name.p || refuse_tag(scan, raw.p, ERR_NOMEM, "no_memory", "no memory");
 }
 
 static uint16_t kind_of(char first) {
@@ -166,41 +156,24 @@ static uint16_t kind_of(char first) {
     }
 }
 
-static bool put_value(struct reader *r, const char *p, struct slice text, uint16_t kind,
-                      uint16_t flags, struct tag_value *value) {
+// A value of any kind at `p`, by the strict reader.
+static bool scan_value(struct json_scan *scan, const char *p, struct tag_value *value) {
+    uint16_t kind = kind_of(*p), flags = kind == TAG_JSON ? 0 : TAG_JSON_SAFE;
+    struct slice text;
+    scan->p = p;
+    if (kind == TAG_STRING) {
+        bool escaped;
+        scan->p++;
+        if (!json_scan_string(scan, &text, &escaped)) return false;
+        if (escaped) flags |= TAG_ESCAPED;
+    } else {
+        if (!json_scan_value(scan)) return false;
+        text = slice(p, (size_t)(scan->p - p));
+    }
     if (text.n > EVENT_VALUE_MAX)
-        return refuse_tag(r, p, ERR_LIMIT, "too_large", "a tag's value is longer than 64 KiB");
+        return refuse_tag(scan, p, ERR_LIMIT, "too_large", "a tag's value is longer than 64 KiB");
     *value = (struct tag_value){ text.p, (uint32_t)text.n, kind, flags };
     return true;
-}
-
-// A value of any kind at `p`, by the strict reader.
-static bool scan_odd_value(struct reader *r, const char *p, struct tag_value *value) {
-    uint16_t kind = kind_of(*p);
-    r->scan->p = p;
-    if (kind == TAG_STRING) {
-        struct slice content;
-        bool escaped;
-        r->scan->p++;
-        return json_scan_string(r->scan, &content, &escaped) &&
-               put_value(r, p, content, kind, escaped ? TAG_JSON_SAFE | TAG_ESCAPED : TAG_JSON_SAFE,
-                         value);
-    }
-    if (!json_scan_value(r->scan)) return false;
-    return put_value(r, p, slice(p, (size_t)(r->scan->p - p)), kind,
-                     kind == TAG_JSON ? 0 : TAG_JSON_SAFE, value);
-}
-
-static inline const char *read_value(struct reader *r, const char *p, struct tag_value *value) {
-    if (*p == '"') {
-        const char *last = window_find(&r->window, p + 1);
-        size_t n = (size_t)(last - p) - 1;
-        if (__builtin_expect(*last == '"' && n <= EVENT_VALUE_MAX, 1)) {
-            *value = (struct tag_value){ p + 1, (uint32_t)n, TAG_STRING, TAG_JSON_SAFE };
-            return last + 1;
-        }
-    }
-    return scan_odd_value(r, p, value) ? r->scan->p : NULL;
 }
 
 static inline const char *skip_blanks(const char *p) {
@@ -208,67 +181,104 @@ static inline const char *skip_blanks(const char *p) {
     return p;
 }
 
-// The value behind a key, from behind the key's closing quote.
-static inline const char *read_after_key(struct reader *r, const char *p, struct tag_value *value) {
-    if (p[0] == ':' && p[1] == '"') return read_value(r, p + 1, value);
-    p = skip_blanks(p);
-    if (*p != ':') {
-        refuse_tag(r, p, ERR_INPUT, "invalid_json", "a colon belongs here");
-        return NULL;
-    }
-    return read_value(r, skip_blanks(p + 1), value);
-}
-
-// One member, its opening quote at `p`.
-static inline const char *read_member(struct reader *r, const char *p) {
-    uint16_t id = TAG_NONE;
-    struct slice name = { NULL, 0 };
-    struct tag_value value;
-    if (!r->scan->keys_left) {
-        refuse_tag(r, p, ERR_LIMIT, "too_many_keys", "an event has at most 1,024 keys");
-        return NULL;
-    }
-    r->scan->keys_left--;
-    p = read_key(r, p, &id, &name);
-    if (p) p = read_after_key(r, p, &value);
-    if (!p) return NULL;
-    if (__builtin_expect(!name.p, 1)) {
-        r->tags->values[id] = value;
-        return p;
-    }
-    if (tag_set_put(r->tags, name, value)) return p;
-    refuse_tag(r, p, ERR_NOMEM, "no_memory", "no memory for an event");
+static const char *refuse_here(struct json_scan *scan, const char *p, const char *problem) {
+    refuse_tag(scan, p, ERR_INPUT, "invalid_json", problem);
     return NULL;
 }
 
-static bool read_members(struct reader *r, const char *p) {
+// A value by the strict reader, from behind its key. Returns the byte behind it, or NULL.
+static __attribute__((noinline)) const char *read_odd_value(struct json_scan *scan, const char *p,
+                                                            struct tag_value *value) {
+    p = skip_blanks(p);
+    if (*p != ':') return refuse_here(scan, p, "a colon belongs here");
+    return scan_value(scan, skip_blanks(p + 1), value) ? scan->p : NULL;
+}
+
+// A member whose key did not resolve at once; its opening quote is at `p`.
+static __attribute__((noinline)) const char *read_odd_member(struct json_scan *scan,
+                                                             struct tag_set *tags, const char *p) {
+    struct place place = { .id = TAG_NONE };
+    struct tag_value value;
+    scan->p = p + 1;
+    if (!scan_key(scan, tags, &place)) return NULL;
+    p = read_odd_value(scan, scan->p, &value);
+    if (!p) return NULL;
+    if (!place.name.p)
+        tags->values[place.id] = value;
+    else if (!tag_set_put(tags, place.name, value))
+        return refuse_tag(scan, p, ERR_NOMEM, "no_memory", "no memory for an event"), NULL;
+    return p;
+}
+
+// Is it `"key":"` that ends here? How many bytes lie between the quotes, or 0.
+static inline size_t colon_bytes(const char *p) {
+    if (p[0] == ':' && p[1] == '"') return 1;
+    return p[0] == ':' && p[1] == ' ' && p[2] == '"' ? 2 : 0;
+}
+
+// The same for the comma between two members.
+static inline size_t comma_bytes(const char *p) {
+    if (p[0] == ',' && p[1] == '"') return 1;
+    return p[0] == ',' && p[1] == ' ' && p[2] == '"' ? 2 : 0;
+}
+
+// Members of known keys with plain string values, from the opening quote at `p`
+// on. Returns the opening quote of the first other one, or the byte behind the
+// last value when no quote follows it at once. Values are written field by
+// field where they belong: a copy of what was just put together would wait for
+// its stores.
+static const char *read_plain_members(struct json_scan *scan, struct tag_set *tags, const char *p) {
+    struct window window = { .start = scan->start };
+    struct known_key(*known)[2] = known_keys;
+    struct tag_value *values = tags->values;
+    size_t count = tags->count, keys_left = scan->keys_left, between;
+    window_seek(&window, p);
+    while (keys_left) {
+        const char *first = window_next(&window) + 1, *last = window_next(&window);
+        uint16_t id = recall_key(known, first, (size_t)(last - first));
+        between = colon_bytes(last + 1);
+        if (id >= count || *last != '"' || !between) break;
+        const char *value = window_next(&window) + 1, *end = window_next(&window);
+        if (*end != '"' || (size_t)(end - value) > EVENT_VALUE_MAX) break;
+        values[id].p = value;
+        values[id].n = (uint32_t)(end - value);
+        values[id].kind = TAG_STRING;
+        values[id].flags = TAG_JSON_SAFE;
+        keys_left--;
+        between = comma_bytes(end + 1);
+        p = end + 1 + between;
+        if (!between) break;
+    }
+    scan->keys_left = keys_left;
+    return p;
+}
+
+static bool read_members(struct json_scan *scan, struct tag_set *tags, const char *p) {
     for (;;) {
-        if (*p != '"')
-            return refuse_tag(r, p, ERR_INPUT, "invalid_json", "a quoted key belongs here");
-        p = read_member(r, p);
-        if (!p) return false;
-        if (p[0] == ',' && p[1] == '"') {
-            p++;
-            continue;
+        if (*p == '"') p = read_plain_members(scan, tags, p);
+        if (*p == '"') {
+            if (!scan->keys_left)
+                return refuse_tag(scan, p, ERR_LIMIT, "too_many_keys",
+                                  "an event has at most 1,024 keys");
+            scan->keys_left--;
+            p = read_odd_member(scan, tags, p);
+            if (!p) return false;
         }
         p = skip_blanks(p);
         if (*p != ',') break;
         p = skip_blanks(p + 1);
+        if (*p != '"') return refuse_here(scan, p, "a quoted key belongs here"), false;
     }
-    if (*p != '}') return refuse_tag(r, p, ERR_INPUT, "invalid_json", "a comma or } belongs here");
-    r->scan->p = p + 1;
+    if (*p != '}') return refuse_here(scan, p, "a comma or } belongs here"), false;
+    scan->p = p + 1;
     return true;
 }
 
 bool event_scan_tags(struct json_scan *scan, struct tag_set *tags) {
-    struct reader r = {
-        .scan = scan,
-        .tags = tags,
-        .window = { .start = scan->start, .block = SIZE_MAX },
-    };
     scan->depth_max = EVENT_DEPTH_MAX - 2; // the event and its tags are open
     const char *p = skip_blanks(scan->p + 1);
-    if (*p != '}') return read_members(&r, p);
+    if (*p == '"') return read_members(scan, tags, p);
+    if (*p != '}') return refuse_here(scan, p, "a quoted key belongs here"), false;
     scan->p = p + 1;
     return true;
 }
