@@ -1,0 +1,38 @@
+// tuma bench: the core against baselines, each in the same run.
+#include <stdio.h>
+#include <string.h>
+
+#include "bench_events.h"
+#include "bench_scripts.h"
+#include "bench_store.h"
+#include "bench_template.h"
+#include "cli.h"
+#include "commands.h"
+
+int cmd_bench(int argc, char **argv) {
+    const char *works = "bench/data/works.bin", *event = "bench/data/event.json", *dir = "/tmp";
+    bool json = false;
+    const struct cli_flag flags[] = {
+        { "json", NULL, "figures as a JSON object", CLI_SWITCH, &json },
+        { "works", "FILE", "template: the standard works (bench/data/works.bin)", CLI_TEXT,
+          &works },
+        { "event", "FILE", "events: the event to read (bench/data/event.json)", CLI_TEXT, &event },
+        { "dir", "DIR", "store: where to put the store (/tmp)", CLI_TEXT, &dir }
+    };
+    const struct cli_command command = {
+        .name = "bench",
+        .usage = "template|events|scripts|store [--json]",
+        .flags = flags,
+        .flags_count = 4,
+        .summary = "Measures the core. Every figure stands beside a baseline of the same run.",
+        .details = "The input files are made by `make bench` (bench/works.py)."
+    };
+    char **rest;
+    int count, status = cli_parse(&command, NULL, argc, argv, &rest, &count);
+    if (status >= 0) return status;
+    if (count == 1 && !strcmp(rest[0], "template")) return bench_template(works, json);
+    if (count == 1 && !strcmp(rest[0], "events")) return bench_events(event, json);
+    if (count == 1 && !strcmp(rest[0], "scripts")) return bench_scripts(json);
+    if (count == 1 && !strcmp(rest[0], "store")) return bench_store(dir, json);
+    return cli_say(EXIT_USAGE, "bench takes one of template, events, scripts, store");
+}
