@@ -30,6 +30,7 @@ enum {
 struct wire_beat {
     _Atomic uint64_t serial; // 0: none
 };
+#define WIRE_BEAT_LOAD (1ull << 63) // set while the version that the call needs is loaded
 
 enum script_call_kind {
     SCRIPT_REQUEST,   // filter, tags, render, transform
