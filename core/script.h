@@ -4,9 +4,15 @@
 //   load:  source → child compiles, runs the top level under a budget → description
 //   call:  event (+ response) → child runs the stages → verdict, requests, changes
 //
-// One pool belongs to one uv loop. Calls of one webhook are answered in order.
-// A child that passes the hard budget or dies is replaced; the call that it was
-// running is the suspect (tried once more, alone), the others are sent again.
+// One pool belongs to one uv loop. It has up to three processes, each started when
+// it is first needed: one for calls, one for the calls of webhooks that were caught
+// exceeding the soft budget (it yields the CPU to everybody), one that only looks at
+// files. Calls of one webhook are answered in order; between webhooks the turns go
+// round, and what waits inside a process is bounded by the time it is likely to take.
+//
+// A process that passes the hard budget or dies is replaced. The call that it was
+// running is the suspect: it is tried once more, alone in the slow process, and when
+// that dies too it is answered with `quarantine`. The others are sent again.
 #ifndef TUMA_SCRIPT_H
 #define TUMA_SCRIPT_H
 
@@ -21,6 +27,8 @@
 #include "list.h"
 #include "model.h"
 #include "request.h"
+#include "sandbox_main.h"
+#include "script_wire.h"
 
 struct script_opts {
     const char *program;       // path of the tuma binary (/proc/self/exe)
@@ -51,10 +59,10 @@ void script_pool_close(struct script_pool *pool, void (*closed)(void *user), voi
 // What a file is, told by a child.
 struct script_loaded {
     bool ok;
-    struct slice description; // JSON for hook_new; valid during the callback
+    struct slice description; // JSON for hook_new; valid during the callback, like all here
     struct slice libs;        // names of required libs, newline separated
-    struct slice libs_source; // their sources joined; part of the version
-    struct slice version;     // 16 hex digits
+    struct slice source;      // with the shared files it uses (script_wire.h): for hook_new
+    struct slice version;     // 16 hex digits of the SHA-256 of `source`
     char error[4096 + 256];   // file:line: text, when !ok
     unsigned line;            // of the error, 0 when unknown
 };
@@ -62,20 +70,6 @@ struct script_loaded {
 void script_load(struct script_pool *pool, struct slice name, struct slice file,
                  struct slice source, void (*done)(void *user, const struct script_loaded *loaded),
                  void *user);
-
-enum script_call_kind {
-    SCRIPT_REQUEST,   // filter, tags, render, transform
-    SCRIPT_RESPONSE,  // response(event, response)
-    SCRIPT_EXHAUSTED, // exhausted(event, delivery)
-};
-
-enum script_outcome {
-    SCRIPT_OK,
-    SCRIPT_FILTERED,     // `reason`
-    SCRIPT_ERROR,        // `error`: the webhook's on_script_error applies
-    SCRIPT_RENDER_ERROR, // the template said no (missing tag, too large): park with `error`
-    SCRIPT_GONE,         // pool closed
-};
 
 // One call. The caller owns it and everything it borrows until `done` ran.
 struct script_call {
@@ -106,8 +100,10 @@ struct script_call {
     size_t memory_peak;
     bool quarantine; // second strike: this version must not run again
     // The pool's own.
-    void *internal;
-    unsigned strikes;
+    uint64_t serial;
+    struct script_queue *queue; // of its webhook
+    int64_t estimate_ns;        // CPU time it was thought to need when it was sent
+    unsigned strikes;           // script processes it was running in when they died
 };
 void script_call(struct script_pool *pool, struct script_call *call);
 
@@ -127,8 +123,5 @@ struct script_stats {
 };
 void script_pool_stats(struct script_pool *pool,
                        void (*each)(void *user, const struct script_stats *stats), void *user);
-
-// The child's main; never returns. Called by main() for the hidden command.
-int sandbox_main(int argc, char **argv);
 
 #endif
