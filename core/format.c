@@ -142,7 +142,7 @@ bool format_is_raw(const struct format *format) {
 }
 
 static void change_case(struct slice text, char first, struct buf *out) {
-    char *to = buf_reserve(out, text.n);
+    char *to = buf_reserve(out, text.n + 1);
     if (!to) return;
     for (size_t i = 0; i < text.n; i++) {
         char c = text.p[i];
@@ -199,7 +199,7 @@ static void add_sha256(struct slice text, struct buf *out) {
 }
 
 static void add_base64(struct slice text, struct buf *out) {
-    char *to = buf_reserve(out, 4 * ((text.n + 2) / 3));
+    char *to = buf_reserve(out, 4 * ((text.n + 2) / 3) + 1);
     if (to) out->n += base64_encode((const uint8_t *)text.p, text.n, to);
 }
 

@@ -234,6 +234,7 @@ static enum err lack(struct renderer *r, const struct op *op, const struct op **
         return OK;
     }
     r->omitted = r->omitted || op->lack == LACK_OMIT;
+    if (op->text_n) r->header_run = false;
     return put_blob(r, op->text_at, op->text_n);
 }
 
