@@ -70,6 +70,10 @@ void hash_hmac_sha256(struct slice key, struct slice s, uint8_t out[32]) {
     if (!hmac_parts(key, &s, 1, out)) abort();
 }
 
+bool hash_equal(const uint8_t *a, const uint8_t *b, size_t n) {
+    return CRYPTO_memcmp(a, b, n) == 0;
+}
+
 void hex_encode(const uint8_t *bytes, size_t n, char *out) {
     static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < n; i++) {
@@ -144,7 +148,7 @@ static bool ed25519_matches(const struct sign_key *key) {
     uint8_t public[32];
     size_t n = sizeof public;
     bool same = pkey && EVP_PKEY_get_raw_public_key(pkey, public, &n) == 1 && n == 32 &&
-                CRYPTO_memcmp(public, key->bytes + 32, 32) == 0;
+                hash_equal(public, key->bytes + 32, 32);
     EVP_PKEY_free(pkey);
     return same;
 }

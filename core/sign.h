@@ -48,6 +48,8 @@ void hash_sha256(struct slice s, uint8_t out[32]);
 void hash_sha1(struct slice s, uint8_t out[20]);
 void hash_md5(struct slice s, uint8_t out[16]);
 void hash_hmac_sha256(struct slice key, struct slice s, uint8_t out[32]);
+// Compares in constant time.
+bool hash_equal(const uint8_t *a, const uint8_t *b, size_t n);
 void hex_encode(const uint8_t *bytes, size_t n, char *out);      // 2n characters, no NUL
 size_t base64_encode(const uint8_t *bytes, size_t n, char *out); // 4*((n+2)/3), padded, no NUL
 // Strict RFC 4648 section 4: padding required, unused bits zero, no blanks. Returns the
