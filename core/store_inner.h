@@ -51,9 +51,8 @@ enum {
       " WHERE number = ?1")                                                                        \
     X(PUT_REQUEST, "INSERT OR REPLACE INTO request(delivery, crc, unresolved, bytes)"              \
                    " VALUES(?, ?, ?, ?)")                                                          \
-    X(PUT_ATTEMPT, "INSERT INTO attempt SELECT ?1,"                                                \
-                   " 1 + ifnull((SELECT max(seq) FROM attempt WHERE delivery = ?1), 0),"           \
-                   " ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17")      \
+    X(PUT_ATTEMPT, "INSERT OR REPLACE INTO attempt"                                                \
+                   " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")                   \
     X(DUE_SAME,                                                                                    \
       "SELECT number, hook, at_ms, created_ms, attempts, order_key, replay FROM delivery"          \
       " WHERE state = 0 AND hook = ?1 AND at_ms = ?2 AND number > ?3"                              \
@@ -101,10 +100,10 @@ enum {
     X(DELETE_REQUESTS, "DELETE FROM request WHERE delivery BETWEEN ?1 AND ?2")                     \
     X(DELETE_ATTEMPTS, "DELETE FROM attempt WHERE delivery BETWEEN ?1 AND ?2")                     \
     X(DELETE_EVENT, "DELETE FROM event WHERE number = ?")                                          \
-    X(ATTEMPTS, "SELECT number, started_ms, status, verdict, error_type, error, incomplete,"       \
+    X(ATTEMPTS, "SELECT started_ms, number, status, verdict, error_type, error, incomplete,"       \
                 " dns_us, connect_us, tls_us, first_byte_us, total_us, retry_after_ms,"            \
                 " sent_headers, response_headers, response_body"                                   \
-                " FROM attempt WHERE delivery = ? ORDER BY seq")                                   \
+                " FROM attempt WHERE delivery = ? ORDER BY started_ms, number")                    \
     X(GET_EVENT, "SELECT number, id, type, org, time_ms, trace, tags, crc FROM event"              \
                  " WHERE number = ?")                                                              \
     X(EVENTS, "SELECT number, id, type, org, time_ms, trace, tags, crc FROM event"                 \

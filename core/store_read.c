@@ -94,8 +94,8 @@ enum err store_reader_list(struct store_reader *r, const struct store_filter *fi
 }
 
 static void read_attempt(struct query *q, struct attempt *a) {
-    a->number = (uint32_t)query_get_int(q);
     a->started_ms = query_get_int(q);
+    a->number = (uint32_t)query_get_int(q);
     a->status = (int)query_get_int(q);
     a->verdict = (enum verdict)query_get_int(q);
     struct slice type = query_get_text(q), error = query_get_text(q);

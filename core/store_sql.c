@@ -2,6 +2,7 @@
 // the checklist, statements prepared once, results translated into enum err.
 // Switches whose failure would cost durability are read back.
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -129,8 +130,16 @@ static enum err set_pragmas(sqlite3 *db, enum sql_role role, bool sync_normal, s
                                            "2", fail);
 }
 
+// SQLite's own memory statistics cost a lock at every allocation.
+static void prepare_library(void) {
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    sqlite3_initialize();
+}
+
 enum err sql_open(struct sql *sql, const char *path, enum sql_role role, bool sync_normal,
                   struct fail *fail) {
+    static pthread_once_t prepared = PTHREAD_ONCE_INIT;
+    pthread_once(&prepared, prepare_library);
     *sql = (struct sql){ .db = NULL };
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
     int rc = sqlite3_open_v2(path, &sql->db, flags, NULL);

@@ -108,8 +108,8 @@ static enum err put_attempt(struct store *store, int64_t delivery, const struct 
                             struct fail *fail) {
     struct query q = query_start(&store->sql, SQL_PUT_ATTEMPT);
     query_put_int(&q, delivery);
-    query_put_int(&q, a->number);
     query_put_int(&q, a->started_ms);
+    query_put_int(&q, a->number);
     query_put_int(&q, a->status);
     query_put_int(&q, a->verdict);
     query_put_text(&q, slice_str(a->error_type));
