@@ -132,7 +132,7 @@ void sandbox_push_delivery(lua_State *L, struct slice id, uint32_t attempts,
 // Reads one request that transform left at `index` back into sandbox->arena: nil
 // is sandbox->request as the hook changed it, a request view is itself, a table
 // with any of method, url, query, headers, body is sandbox->request with those
-// replaced. Raises when it is none of these. Types and bytes only: whether the
+// replaced (headers: those named are set, false removes one). Raises when it is none of these. Types and bytes only: whether the
 // request may be sent is for request_check.
 void sandbox_read_request(lua_State *L, int index, struct request *request);
 // The same for transform's whole result: nil, one request, or a list of

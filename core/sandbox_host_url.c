@@ -50,33 +50,11 @@ static void set_authority(lua_State *L, struct slice authority) {
     if (colon < authority.n) set_part(L, "port", slice_from(authority, colon + 1));
 }
 
-// Sets `params`: decoded names and values; of a repeated name the first.
+// Sets `params`: the query's decoded names and values.
 static void set_params(lua_State *L, struct slice query) {
-    struct sandbox_pair pair;
     lua_newtable(L);
-    int params = lua_gettop(L);
-    struct sandbox_buf out;
-    sandbox_buf_init(&out, L, SANDBOX_STRING_MAX);
-    for (unsigned count = 0; sandbox_pair_next(&query, &pair); count++) {
-        if (count % SANDBOX_POLL_STEPS == 0) sandbox_poll(L);
-        out.n = 0;
-        sandbox_percent_undo(&out, pair.name, true);
-        sandbox_buf_push(&out);
-        lua_pushvalue(L, -1);
-        lua_rawget(L, params);
-        bool known = !lua_isnil(L, -1);
-        lua_pop(L, 1);
-        if (known) {
-            lua_pop(L, 1);
-            continue;
-        }
-        out.n = 0;
-        sandbox_percent_undo(&out, pair.value, true);
-        sandbox_buf_push(&out);
-        lua_rawset(L, params);
-    }
-    lua_settop(L, params);
-    lua_setfield(L, params - 1, "params");
+    sandbox_pairs_read(L, query, lua_gettop(L));
+    lua_setfield(L, -2, "params");
 }
 
 // url.parse(text) → {scheme, user, host, port, path, query, params, fragment}, or
@@ -110,7 +88,7 @@ static int url_query(lua_State *L) {
     lua_settop(L, 1);
     struct sandbox_buf out;
     sandbox_buf_init(&out, L, SANDBOX_STRING_MAX);
-    sandbox_pairs_add(&out, 1);
+    sandbox_pairs_add(&out, 1, false);
     sandbox_buf_push(&out);
     return 1;
 }

@@ -80,14 +80,23 @@ size_t sandbox_marker_at(const struct sandbox *sandbox, struct slice text, struc
     return n + 3;
 }
 
-static char mode_for(enum sandbox_place place, char mode) {
+static char mode_for(enum sandbox_place place, bool in_string) {
     switch (place) {
     case PLACE_URL: return 'u';
     case PLACE_HEADER: return 'h';
     case PLACE_FORM: return 'f';
     case PLACE_RAW: return 'r';
-    default: return mode == 'J' ? 'J' : 'j';
+    default: return in_string ? 'j' : 'J';
     }
+}
+
+// Is the JSON text behind `text` inside a string, when it was at its start?
+static bool string_open(struct slice text, bool open) {
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] == '"') open = !open;
+        if (text.p[i] == '\\' && open) i++;
+    }
+    return open;
 }
 
 // Writes the engine's marker and returns the end; never longer than the script's.
@@ -105,17 +114,19 @@ struct slice sandbox_read_marked(lua_State *L, struct slice text, enum sandbox_p
     if (slice_find(text, '\0') == text.n) return sandbox_keep(L, text);
     const struct sandbox *sandbox = sandbox_of(L);
     char *start = sandbox_keep_bytes(L, place == PLACE_RAW ? 2 * text.n : text.n), *to = start;
+    bool in_string = false;
     while (text.n) {
         size_t plain = slice_find(text, '\0');
         if (plain) memcpy(to, text.p, plain);
         to += plain;
+        if (place == PLACE_JSON) in_string = string_open(slice(text.p, plain), in_string);
         text = slice_from(text, plain);
         if (!text.n) break;
         struct slice name;
         char mode;
         size_t marker = sandbox_marker_at(sandbox, text, &name, &mode);
         if (marker) {
-            to = write_marker(to, name, mode ? mode_for(place, mode) : '\0');
+            to = write_marker(to, name, mode ? mode_for(place, in_string) : '\0');
         } else {
             if (place != PLACE_RAW) luaL_error(L, "a NUL byte cannot be sent here");
             *to++ = '\0';

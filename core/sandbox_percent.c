@@ -83,7 +83,7 @@ bool sandbox_pair_next(struct slice *rest, struct sandbox_pair *pair) {
     return false;
 }
 
-static void add_pair(struct sandbox_buf *out, struct slice name, int value) {
+static void add_pair(struct sandbox_buf *out, struct slice name, int value, bool form) {
     lua_State *L = out->L;
     switch (lua_type(L, value)) {
     case LUA_TSTRING:
@@ -93,12 +93,12 @@ static void add_pair(struct sandbox_buf *out, struct slice name, int value) {
         luaL_error(L, "'%s' is a %s: a text or number is needed", name.p, luaL_typename(L, value));
     }
     if (out->n) sandbox_buf_byte(out, '&');
-    sandbox_percent_add(out, name, true);
+    sandbox_percent_add(out, name, form);
     sandbox_buf_byte(out, '=');
     sandbox_push_text(L, value);
     struct slice text;
     text.p = lua_tolstring(L, -1, &text.n);
-    sandbox_percent_add(out, text, true);
+    sandbox_percent_add(out, text, form);
     lua_pop(L, 1);
 }
 
@@ -122,7 +122,7 @@ static struct slice *sorted_names(lua_State *L, int table, size_t *count) {
     return names;
 }
 
-void sandbox_pairs_add(struct sandbox_buf *out, int index) {
+void sandbox_pairs_add(struct sandbox_buf *out, int index, bool form) {
     lua_State *L = out->L;
     index = sandbox_absolute(L, index);
     size_t count;
@@ -136,13 +136,42 @@ void sandbox_pairs_add(struct sandbox_buf *out, int index) {
                 if (lua_isnil(L, -1))
                     at = PAIRS_MAX;
                 else
-                    add_pair(out, names[i], lua_gettop(L));
+                    add_pair(out, names[i], lua_gettop(L), form);
                 lua_pop(L, 1);
             }
         } else {
-            add_pair(out, names[i], lua_gettop(L));
+            add_pair(out, names[i], lua_gettop(L), form);
         }
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
+}
+
+// Pushes `text` decoded.
+static void push_decoded(struct sandbox_buf *scratch, struct slice text) {
+    scratch->n = 0;
+    sandbox_percent_undo(scratch, text, true);
+    sandbox_buf_push(scratch);
+}
+
+void sandbox_pairs_read(lua_State *L, struct slice query, int table) {
+    int top = lua_gettop(L);
+    struct sandbox_pair pair;
+    struct sandbox_buf scratch;
+    sandbox_buf_init(&scratch, L, SANDBOX_STRING_MAX);
+    for (unsigned count = 1; sandbox_pair_next(&query, &pair); count++) {
+        if (count % SANDBOX_POLL_STEPS == 0) sandbox_poll(L);
+        push_decoded(&scratch, pair.name);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, table);
+        bool known = !lua_isnil(L, -1);
+        lua_pop(L, 1);
+        if (known) {
+            lua_pop(L, 1);
+            continue;
+        }
+        push_decoded(&scratch, pair.value);
+        lua_rawset(L, table);
+    }
+    lua_settop(L, top);
 }

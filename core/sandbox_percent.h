@@ -20,6 +20,8 @@ struct sandbox_pair {
 bool sandbox_pair_next(struct slice *rest, struct sandbox_pair *pair);
 // Appends the table at `index` as name=value pairs joined by '&', names in order.
 // A list as value repeats its name. Raises for what has no text.
-void sandbox_pairs_add(struct sandbox_buf *out, int index);
+void sandbox_pairs_add(struct sandbox_buf *out, int index, bool form);
+// Sets decoded names and values in the table at `table`; of a repeated name the first.
+void sandbox_pairs_read(lua_State *L, struct slice query, int table);
 
 #endif

@@ -100,7 +100,7 @@ static void digests_and_encodings(void) {
         { "return base64.decode_url('a+b/')", "nil not base64" },
         { "return url.encode('a b&c=\\195\\169+~'), url.decode('a%20b%2')",
           "a%20b%26c%3D%C3%A9%2B~ a b%2" },
-        { "return url.query{b = {'x', 'y z'}, a = 1, c = true}", "a=1&b=x&b=y+z&c=true" },
+        { "return url.query{b = {'x', 'y z'}, a = 1, c = true}", "a=1&b=x&b=y%20z&c=true" },
         { "url.query{a = {{}}}", "! 'a' is a table" },
         { "url.query{1}", "! parameter names must be texts" },
         { "local u = url.parse('https://u:p@[::1]:8443/a/b?x=1&y=a+b%26&x=2#top') "
