@@ -1,10 +1,8 @@
 // tuma check: templates, settings, script syntax and hook.tests, each finding
 // as file:line:column: error|warning: text.
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli.h"
 #include "commands.h"
@@ -62,7 +60,8 @@ static void report_tests(struct check *c, struct slice report, struct arena *are
     }
 }
 
-static void check_file(struct check *c, const char *path) {
+static void check_file(void *user, const char *path) {
+    struct check *c = user;
     struct arena arena;
     struct slice report;
     c->file = path;
@@ -75,34 +74,6 @@ static void check_file(struct check *c, const char *path) {
         report_tests(c, report, &arena);
     arena_deinit(&arena);
     hook_unref(hook);
-}
-
-static int by_path(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static int is_hook(const struct dirent *entry) {
-    struct slice name = slice_str(entry->d_name);
-    return name.p[0] != '.' && slice_ends(name, S(".lua")) && !slice_ends(name, S("_test.lua"));
-}
-
-static int check_path(struct check *c, const char *path) {
-    struct stat st;
-    struct dirent **entries;
-    if (stat(path, &st) != 0) return cli_say(EXIT_USAGE, "%s: no such file", path);
-    if (!S_ISDIR(st.st_mode)) {
-        check_file(c, path);
-        return -1;
-    }
-    int count = scandir(path, &entries, is_hook, alphasort);
-    for (int i = 0; i < count; i++) {
-        char file[4096];
-        snprintf(file, sizeof file, "%s/%s", path, entries[i]->d_name);
-        check_file(c, file);
-        free(entries[i]);
-    }
-    if (count >= 0) free(entries);
-    return -1;
 }
 
 int cmd_check(int argc, char **argv) {
@@ -130,9 +101,10 @@ int cmd_check(int argc, char **argv) {
     if (!c.tryout) return cli_fail(EXIT_STORE, &fail);
     const char *all[] = { c.config.scripts };
     const char *const *paths = count ? (const char *const *)rest : all;
-    if (count > 1) qsort(rest, (size_t)count, sizeof *rest, by_path);
     if (c.json) fputs("[", stdout);
-    for (int i = 0; i < (count ? count : 1) && status < 0; i++) status = check_path(&c, paths[i]);
+    for (int i = 0; i < (count ? count : 1) && status < 0; i++)
+        if (tryout_each_file(paths[i], check_file, &c, &fail) != OK)
+            status = cli_fail(EXIT_USAGE, &fail);
     if (c.json) puts("\n]");
     tryout_close(c.tryout);
     config_deinit(&c.config);

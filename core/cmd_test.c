@@ -1,9 +1,7 @@
 // tuma test: hook.tests and NAME_test.lua files, for people or as TAP.
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <uv.h>
 
 #include "cli.h"
@@ -82,7 +80,8 @@ static void on_finding(void *user, const struct hook_finding *f) {
     if (f->error) print_test(to->test, to->hook, S("loads"), false, slice_str(text));
 }
 
-static void test_file(struct test *t, const char *path) {
+static void test_file(void *user, const char *path) {
+    struct test *t = user;
     char beside[4200];
     size_t n = 0;
     struct fail fail = { 0 };
@@ -103,38 +102,14 @@ static void test_file(struct test *t, const char *path) {
     hook_unref(hook);
 }
 
-static int is_hook(const struct dirent *entry) {
-    struct slice name = slice_str(entry->d_name);
-    return name.p[0] != '.' && slice_ends(name, S(".lua")) && !slice_ends(name, S("_test.lua"));
-}
-
-static int test_path(struct test *t, const char *path) {
-    struct stat st;
-    struct dirent **entries;
-    if (stat(path, &st) != 0) return cli_say(EXIT_USAGE, "%s: no such file", path);
-    if (!S_ISDIR(st.st_mode)) {
-        test_file(t, path);
-        return -1;
-    }
-    int count = scandir(path, &entries, is_hook, alphasort);
-    for (int i = 0; i < count; i++) {
-        char file[4096];
-        snprintf(file, sizeof file, "%s/%s", path, entries[i]->d_name);
-        test_file(t, file);
-        free(entries[i]);
-    }
-    if (count >= 0) free(entries);
-    return -1;
-}
-
 static int run_once(struct test *t, const char *path) {
     struct fail fail = { 0 };
     t->passed = t->failed = 0;
     t->tryout = tryout_open(&t->config, &fail);
     if (!t->tryout) return cli_fail(EXIT_STORE, &fail);
-    int status = test_path(t, path);
+    enum err err = tryout_each_file(path, test_file, t, &fail);
     tryout_close(t->tryout);
-    if (status >= 0) return status;
+    if (err != OK) return cli_fail(EXIT_USAGE, &fail);
     if (t->tap) printf("1..%u\n", t->passed + t->failed);
     if (!t->tap && !t->json) printf("%u passed, %u failed\n", t->passed, t->failed);
     fflush(stdout);

@@ -1,6 +1,10 @@
 // What the trying commands print in common.
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tryout.h"
 
@@ -9,6 +13,33 @@ void tryout_path(const struct config *config, const char *hook, char *out, size_
         snprintf(out, size, "%s", hook);
     else
         snprintf(out, size, "%s/%s.lua", config->scripts, hook);
+}
+
+static int is_webhook(const struct dirent *entry) {
+    struct slice name = slice_str(entry->d_name);
+    return name.p[0] != '.' && slice_ends(name, S(".lua")) && !slice_ends(name, S("_test.lua"));
+}
+
+enum err tryout_each_file(const char *path, void (*one)(void *user, const char *file), void *user,
+                          struct fail *fail) {
+    struct stat st;
+    struct dirent **entries = NULL;
+    if (stat(path, &st) != 0)
+        return fail_set(fail, ERR_NOTFOUND, 0, "no_such_file", "%s: %s", path, strerror(errno));
+    if (!S_ISDIR(st.st_mode)) {
+        one(user, path);
+        return OK;
+    }
+    int count = scandir(path, &entries, is_webhook, alphasort);
+    for (int i = 0; i < count; i++) {
+        char file[4096];
+        snprintf(file, sizeof file, "%s/%s", path, entries[i]->d_name);
+        one(user, file);
+        free(entries[i]);
+    }
+    free(entries);
+    return count >= 0 ? OK
+                      : fail_set(fail, ERR_IO, 0, "unreadable", "%s: %s", path, strerror(errno));
 }
 
 void tryout_print_finding(void *user, const struct hook_finding *f) {
