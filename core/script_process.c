@@ -264,6 +264,7 @@ struct script_process *script_process_start(struct script_pool *pool, enum scrip
         return NULL;
     }
     process->running = true;
+    process->watched_answers = -1; // the first look is the base of the next
     if (clock_getcpuclockid(process->process.pid, &process->cpu_clock) != 0)
         process->cpu_clock = CLOCK_MONOTONIC;
     uv_read_start((uv_stream_t *)&process->pipe, on_alloc, on_read);
