@@ -132,6 +132,7 @@ static void start_failed(struct script_pool *pool, enum script_lane lane, const 
     log_line(LOG_ERROR, "script process does not start", "error", text, NULL);
     pool->failed_starts[lane] = 0;
     pool->not_before_ns[lane] = clock_mono_ns() + (int64_t)RETRY_START_MS * 1000000;
+    script_pool_later(pool); // also wakes a caller that turns the loop until its answer is there
     if (lane == LANE_FILES)
         script_task_fail_all(pool, text);
     else
