@@ -245,5 +245,6 @@ void sandbox_open_event(lua_State *L) {
     view_register(L, VIEW_EVENT, event, sizeof event / sizeof *event);
     event_open_headers(L);
     event_open_query(L);
+    event_open_body(L);
     event_open_request(L);
 }

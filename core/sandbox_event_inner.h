@@ -25,13 +25,20 @@ struct header_list {
     bool read_only;
 };
 
+// What a script sees and changes of a JSON body.
+struct body_view {
+    struct slice text; // strict JSON; p is NULL when the body is none
+    bool opened;       // text was made
+    bool changed;      // text is newer than the request's body
+};
+
 struct sandbox_request {
     struct slice method, url;
     struct header_list headers;
     struct slice body;
     bool has_body;
     enum hook_format format;
-    struct patch *patch; // of `body`, once a script looked into it; NULL: not yet
+    struct body_view view;
 };
 
 static inline enum sandbox_place body_place(enum hook_format format) {
@@ -51,6 +58,7 @@ int view_pairs(lua_State *L);
 // Each part registers its kinds.
 void event_open_headers(lua_State *L);
 void event_open_query(lua_State *L);
+void event_open_body(lua_State *L);
 void event_open_request(lua_State *L);
 
 // Sets a header from the Lua value at `value`: text, number or boolean; nil or

@@ -33,7 +33,7 @@ static struct sandbox_request *copy_request(lua_State *L, struct sandbox_request
     struct slice body = body_text(L, from);
     *copy = *from;
     copy->body = body;
-    copy->patch = NULL;
+    copy->view = (struct body_view){ 0 };
     copy->headers.room = from->headers.count;
     copy->headers.items = sandbox_keep_bytes(L, from->headers.count * sizeof(struct header));
     if (from->headers.count)
