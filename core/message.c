@@ -120,7 +120,7 @@ struct job *job_new(struct inbox *reply, struct hook *hook, struct event *event)
     job->reply = reply;
     arena_init(&job->arena, JOB_ARENA_MAX);
     job->hook = hook_ref(hook);
-    job->event = event_ref(event);
+    job->event = event ? event_ref(event) : NULL;
     job->retry_after_ms = -1;
     return job;
 }

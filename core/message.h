@@ -43,6 +43,7 @@ struct intake_item {
     struct intake_target *targets;
     size_t targets_count;
     enum intake_result result;
+    struct store_target *stored; // the journal's own: what it made of the targets
 };
 
 struct intake {
@@ -90,9 +91,14 @@ struct job {
     struct script_kv *changes;
     int64_t retry_after_ms; // -1: none; from the receiver or the response hook
     bool quarantine;        // the script's second strike
+
+    // The journal's own.
+    size_t worker;  // who has it
+    uint64_t stamp; // of the webhook's rows when it started
+    bool gone;      // its row is no more
 };
 
-// A job with nothing found yet. Refs hook and event; NULL on no memory.
+// A job with nothing found yet. Refs hook and event (which may be NULL); NULL on no memory.
 struct job *job_new(struct inbox *reply, struct hook *hook, struct event *event);
 void job_free(struct job *job);
 
