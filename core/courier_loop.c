@@ -1,0 +1,227 @@
+// curl's sockets and its timer on the uv loop. uv_poll_start and _stop each
+// cost epoll_ctl calls, and curl takes its interest in a socket back after
+// every answer: so a socket stays armed across that, and an event that nobody
+// wants corrects it. On a kept-alive connection a request then costs none.
+#include <assert.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "courier_inner.h"
+
+enum { STREAMS_MAX = 64, ENDS_MAX = 128 };
+
+// A socket of curl's; lives from its opening to its closing.
+struct watch {
+    uv_poll_t poll;
+    struct courier *courier;
+    curl_socket_t fd;
+    int wanted;          // uv events curl asks for
+    int armed;           // uv events the loop watches
+    struct slice ends;   // `text` once the socket is connected: the key in courier->by_ends
+    char text[ENDS_MAX]; // "local port remote port"
+};
+
+static void on_handle_closed(struct courier *courier) {
+    if (--courier->handles == 0) courier_freed(courier);
+}
+
+// --- After every action ---
+
+// Tells whose transfer ended. `done` callbacks run in here.
+static void drain(struct courier *courier) {
+    CURLMsg *message;
+    int left;
+    while (courier->multi && (message = curl_multi_info_read(courier->multi, &left))) {
+        if (message->msg != CURLMSG_DONE) continue;
+        CURL *easy = message->easy_handle;
+        CURLcode code = message->data.result;
+        struct flight *flight = NULL;
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &flight);
+        curl_multi_remove_handle(courier->multi, easy);
+        flight_ended(flight, code);
+    }
+}
+
+// --- Sockets ---
+
+static void on_socket(uv_poll_t *poll, int status, int events);
+
+static void arm(struct watch *watch, int events) {
+    watch->armed = events;
+    if (events)
+        uv_poll_start(&watch->poll, events, on_socket);
+    else
+        uv_poll_stop(&watch->poll);
+}
+
+static void on_socket(uv_poll_t *poll, int status, int events) {
+    struct watch *watch = poll->data;
+    struct courier *courier = watch->courier;
+    int hits = (status < 0 ? UV_READABLE | UV_WRITABLE : events) & watch->wanted;
+    if (!hits) {
+        arm(watch, watch->wanted);
+        return;
+    }
+    int flags = (hits & UV_READABLE ? CURL_CSELECT_IN : 0) |
+                (hits & UV_WRITABLE ? CURL_CSELECT_OUT : 0) | (status < 0 ? CURL_CSELECT_ERR : 0);
+    int running;
+    curl_multi_socket_action(courier->multi, watch->fd, flags, &running);
+    drain(courier);
+}
+
+static bool make_room(struct courier *courier, curl_socket_t fd) {
+    size_t room = courier->watches_room ? courier->watches_room : 64;
+    while (room <= (size_t)fd) room *= 2;
+    if (room == courier->watches_room) return true;
+    struct watch **grown = realloc(courier->watches, room * sizeof(struct watch *));
+    if (!grown) return false;
+    memset(grown + courier->watches_room, 0,
+           (room - courier->watches_room) * sizeof(struct watch *));
+    courier->watches = grown;
+    courier->watches_room = room;
+    return true;
+}
+
+bool loop_socket_opened(struct courier *courier, curl_socket_t fd) {
+    struct watch *watch = make_room(courier, fd) ? calloc(1, sizeof *watch) : NULL;
+    if (!watch) return false;
+    if (uv_poll_init_socket(courier->loop, &watch->poll, fd) < 0) {
+        free(watch);
+        return false;
+    }
+    courier->handles++;
+    watch->poll.data = watch;
+    watch->courier = courier;
+    watch->fd = fd;
+    courier->watches[fd] = watch;
+    return true;
+}
+
+static struct watch *watch_of(const struct courier *courier, curl_socket_t fd) {
+    return fd >= 0 && (size_t)fd < courier->watches_room ? courier->watches[fd] : NULL;
+}
+
+static void on_watch_closed(uv_handle_t *handle) {
+    struct watch *watch = handle->data;
+    struct courier *courier = watch->courier;
+    free(watch);
+    on_handle_closed(courier);
+}
+
+// CURLMOPT_SOCKETFUNCTION: what curl wants to know of a socket.
+static int on_curl_wants(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user) {
+    (void)easy, (void)socket_user;
+    struct courier *courier = user;
+    struct watch *watch = watch_of(courier, fd);
+    if (!watch) return 0;
+    watch->wanted = what == CURL_POLL_IN      ? UV_READABLE
+                    : what == CURL_POLL_OUT   ? UV_WRITABLE
+                    : what == CURL_POLL_INOUT ? UV_READABLE | UV_WRITABLE
+                                              : 0;
+    if (watch->wanted & ~watch->armed) arm(watch, watch->wanted);
+    return 0;
+}
+
+void loop_socket_closes(struct courier *courier, curl_socket_t fd) {
+    struct watch *watch = watch_of(courier, fd);
+    if (!watch) return;
+    if (watch->ends.n) map_remove(&courier->by_ends, watch->ends);
+    courier->watches[fd] = NULL;
+    uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
+}
+
+// --- Which socket is it? ---
+
+// curl names a connection by its two ends only (CURLINFO_ACTIVESOCKET is not
+// set yet when PREREQ runs).
+
+static struct slice ends_text(const struct ends *ends, char text[ENDS_MAX]) {
+    int n = snprintf(text, ENDS_MAX, "%s %d %s %d", ends->local_ip, ends->local_port,
+                     ends->remote_ip, ends->remote_port);
+    return slice(text, (size_t)n < ENDS_MAX ? (size_t)n : ENDS_MAX - 1);
+}
+
+static int local_port(curl_socket_t fd) {
+    struct sockaddr_storage address;
+    struct sockaddr_in6 v6; // the port stands where IPv4 has it
+    socklen_t n = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &n) != 0) return -1;
+    memcpy(&v6, &address, sizeof v6);
+    return ntohs(v6.sin6_port);
+}
+
+void loop_name_socket(struct courier *courier, curl_socket_t fd, const struct ends *ends) {
+    struct watch *watch = watch_of(courier, fd);
+    if (!watch || watch->ends.n || local_port(fd) != ends->local_port) return;
+    struct slice key = ends_text(ends, watch->text);
+    if (map_put(&courier->by_ends, key, watch)) watch->ends = key;
+}
+
+curl_socket_t loop_find_socket(const struct courier *courier, const struct ends *ends) {
+    char text[ENDS_MAX];
+    const struct watch *watch = map_get(&courier->by_ends, ends_text(ends, text));
+    return watch ? watch->fd : CURL_SOCKET_BAD;
+}
+
+// --- Timer ---
+
+static void on_timeout(uv_timer_t *timer);
+
+// CURLMOPT_TIMERFUNCTION. 0 means "soon, but not inside this call".
+static int on_curl_timer(CURLM *multi, long timeout_ms, void *user) {
+    (void)multi;
+    struct courier *courier = user;
+    if (timeout_ms < 0)
+        uv_timer_stop(&courier->timer);
+    else
+        uv_timer_start(&courier->timer, on_timeout, (uint64_t)timeout_ms, 0);
+    return 0;
+}
+
+static void on_timeout(uv_timer_t *timer) {
+    struct courier *courier = timer->data;
+    int running;
+    curl_multi_socket_action(courier->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    // uv counts from the time its turn began, so it can be early; curl then finds
+    // nothing due and does not set the same time again.
+    long left_ms = -1;
+    if (!uv_is_active((uv_handle_t *)timer)) curl_multi_timeout(courier->multi, &left_ms);
+    if (left_ms >= 0) on_curl_timer(courier->multi, left_ms, courier);
+    drain(courier);
+}
+
+// --- Birth and end ---
+
+bool loop_init(struct courier *courier) {
+    courier->multi = curl_multi_init();
+    if (!courier->multi) return false;
+    curl_multi_setopt(courier->multi, CURLMOPT_SOCKETFUNCTION, on_curl_wants);
+    curl_multi_setopt(courier->multi, CURLMOPT_SOCKETDATA, courier);
+    curl_multi_setopt(courier->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+    curl_multi_setopt(courier->multi, CURLMOPT_TIMERDATA, courier);
+    // The pool of idle connections only; never MAX_TOTAL_CONNECTIONS, which starves.
+    curl_multi_setopt(courier->multi, CURLMOPT_MAXCONNECTS,
+                      (long)courier->opts.idle_connections_max);
+    curl_multi_setopt(courier->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, (long)STREAMS_MAX);
+    map_init(&courier->by_ends);
+    uv_timer_init(courier->loop, &courier->timer);
+    uv_timer_init(courier->loop, &courier->soon);
+    courier->timer.data = courier->soon.data = courier;
+    courier->handles = 2;
+    return true;
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    on_handle_closed(handle->data);
+}
+
+void loop_close(struct courier *courier) {
+    assert(courier->active_count == 0);
+    CURLM *multi = courier->multi;
+    courier->multi = NULL;
+    curl_multi_cleanup(multi); // closes the idle sockets: loop_socket_closes
+    uv_close((uv_handle_t *)&courier->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&courier->soon, on_timer_closed);
+}
