@@ -210,34 +210,33 @@ static __attribute__((noinline)) const char *read_odd_member(struct json_scan *s
     return p;
 }
 
-// Is it `"key":"` that ends here? How many bytes lie between the quotes, or 0.
-static inline size_t colon_bytes(const char *p) {
-    if (p[0] == ':' && p[1] == '"') return 1;
-    return p[0] == ':' && p[1] == ' ' && p[2] == '"' ? 2 : 0;
+// Does a colon, perhaps a space, and a quote stand here?
+static inline bool colon_follows(const char *p) {
+    return p[0] == ':' && (p[1] == '"' || (p[1] == ' ' && p[2] == '"'));
 }
 
-// The same for the comma between two members.
+// How many bytes stand between a value and the quote of the next key, when that
+// is a comma and perhaps a space; else 0.
 static inline size_t comma_bytes(const char *p) {
     if (p[0] == ',' && p[1] == '"') return 1;
     return p[0] == ',' && p[1] == ' ' && p[2] == '"' ? 2 : 0;
 }
 
-// Members of known keys with plain string values, from the opening quote at `p`
-// on. Returns the opening quote of the first other one, or the byte behind the
-// last value when no quote follows it at once. Values are written field by
-// field where they belong: a copy of what was just put together would wait for
-// its stores.
-static const char *read_plain_members(struct json_scan *scan, struct tag_set *tags, const char *p) {
+// Members of known keys with plain string values, from the opening quote at *p
+// on. Leaves *p at the opening quote of the first other member, true; or behind
+// a value that no comma and quote follow at once, false. Values are written
+// field by field where they belong: a copy of what was just put together would
+// wait for its stores.
+static bool read_plain_members(struct json_scan *scan, struct tag_set *tags, const char **p) {
     struct window window = { .start = scan->start };
     struct known_key(*known)[2] = known_keys;
     struct tag_value *values = tags->values;
-    size_t count = tags->count, keys_left = scan->keys_left, between;
-    window_seek(&window, p);
-    while (keys_left) {
+    size_t count = tags->count, keys_left = scan->keys_left, between = 1;
+    window_seek(&window, *p);
+    while (keys_left && between) {
         const char *first = window_next(&window) + 1, *last = window_next(&window);
         uint16_t id = recall_key(known, first, (size_t)(last - first));
-        between = colon_bytes(last + 1);
-        if (id >= count || *last != '"' || !between) break;
+        if (id >= count || *last != '"' || !colon_follows(last + 1)) break;
         const char *value = window_next(&window) + 1, *end = window_next(&window);
         if (*end != '"' || (size_t)(end - value) > EVENT_VALUE_MAX) break;
         values[id].p = value;
@@ -246,17 +245,15 @@ static const char *read_plain_members(struct json_scan *scan, struct tag_set *ta
         values[id].flags = TAG_JSON_SAFE;
         keys_left--;
         between = comma_bytes(end + 1);
-        p = end + 1 + between;
-        if (!between) break;
+        *p = end + 1 + between;
     }
     scan->keys_left = keys_left;
-    return p;
+    return between != 0;
 }
 
 static bool read_members(struct json_scan *scan, struct tag_set *tags, const char *p) {
     for (;;) {
-        if (*p == '"') p = read_plain_members(scan, tags, p);
-        if (*p == '"') {
+        if (read_plain_members(scan, tags, &p)) {
             if (!scan->keys_left)
                 return refuse_tag(scan, p, ERR_LIMIT, "too_many_keys",
                                   "an event has at most 1,024 keys");
