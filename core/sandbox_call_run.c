@@ -195,10 +195,10 @@ static void run_transform(lua_State *L, struct run *run, struct request *request
 
 static void run_request(lua_State *L, struct run *run) {
     struct tag_set tags;
+    if (!run_filter(L, run)) return;
     struct request *request = arena_zalloc(run->arena, 1, sizeof *request);
     if (!request || !hook_tags(run->script->sandbox->hook, run->event, run->arena, &tags))
         luaL_error(L, "no memory for the request");
-    if (!run_filter(L, run)) return;
     run_tags(L, run, &tags);
     if (render(run, &tags, request)) run_transform(L, run, request);
 }
