@@ -215,13 +215,30 @@ static void trace_level(lua_State *L, lua_Debug *at) {
     if (n > 0 && (size_t)n < room) caught.trace_n += (size_t)n;
 }
 
+// How many levels the stack has, by doubling and halving: lua_getstack walks from the
+// top each time, and after a stack overflow there are tens of thousands.
+static int count_levels(lua_State *L) {
+    lua_Debug at;
+    int low = 0, high = 1; // `low` is there (or zero), `high` is not, once found
+    while (lua_getstack(L, high, &at)) {
+        low = high;
+        high *= 2;
+    }
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if (lua_getstack(L, middle, &at))
+            low = middle;
+        else
+            high = middle;
+    }
+    return high;
+}
+
 // Walks by hand and into fixed memory: an error handler that allocates fails
 // exactly when it is needed. The last level is sandbox_protect's own.
 static void trace(lua_State *L) {
     lua_Debug at;
-    int levels = 0;
-    while (lua_getstack(L, levels, &at)) levels++;
-    levels--;
+    int levels = count_levels(L) - 1;
     for (int level = 1; level < levels; level++) {
         if (level == TRACE_HEAD + 1 && levels > TRACE_HEAD + TRACE_TAIL + 1) {
             level = levels - TRACE_TAIL;
