@@ -1,0 +1,10 @@
+-- expect: budget
+local hook = {
+  on = { "call.completed" },
+  request = { url = "https://h.example/", body = [=[{"id": "[CALL_ID]"}]=] },
+}
+function hook.filter(event)
+  if event.CALM then return true end
+  table.sort({ 1, 2, 3 }, function() while true do end end)
+end
+return hook

@@ -1,0 +1,10 @@
+-- expect: error: C stack overflow
+local hook = {
+  on = { "call.completed" },
+  request = { url = "https://h.example/", body = [=[{"id": "[CALL_ID]"}]=] },
+}
+function hook.filter(event)
+  if event.CALM then return true end
+  tostring(setmetatable({}, { __tostring = tostring }))
+end
+return hook

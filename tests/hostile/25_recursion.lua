@@ -1,0 +1,11 @@
+-- expect: error: stack overflow
+local hook = {
+  on = { "call.completed" },
+  request = { url = "https://h.example/", body = [=[{"id": "[CALL_ID]"}]=] },
+}
+function hook.filter(event)
+  if event.CALM then return true end
+  local function f() return f() + 1 end
+  return f()
+end
+return hook

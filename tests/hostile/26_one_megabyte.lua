@@ -1,0 +1,2 @@
+-- expect: load-error: larger than 256 KB
+-- make: comment 1048576

@@ -1,0 +1,3 @@
+-- expect: load-error: attempt to call global 'loadstring'
+loadstring("x = 1")()
+return {}

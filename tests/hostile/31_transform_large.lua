@@ -1,0 +1,10 @@
+-- expect: error: 
+local hook = {
+  on = { "call.completed" },
+  request = { url = "https://h.example/", body = [=[{"id": "[CALL_ID]"}]=] },
+}
+function hook.transform(event, request)
+  if event.CALM then return end
+  request.body = ("x"):rep(7 * 1024 * 1024)
+end
+return hook

@@ -1,0 +1,241 @@
+// Every file of tests/hostile, in a process of its own, on the sandbox as the
+// script process uses it. A case that takes its process along fails alone.
+// floor: sandbox_call
+#include <dirent.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "hook.h"
+#include "sandbox_call.h"
+#include "sandbox_kv.h"
+
+enum { MEMORY = 16 * 1024 * 1024, SOFT_MS = 20, LOAD_MS = 500, WALL_S = 60, SOURCE_MAX = 32 << 20 };
+
+static const char folder[] = "tests/hostile";
+static const char plain_event[] = "{\"type\":\"call.completed\",\"tags\":{\"CALL_ID\":\"c1\"}}";
+static const char calm_event[] =
+    "{\"type\":\"call.completed\",\"tags\":{\"CALL_ID\":\"c1\",\"CALM\":\"1\"}}";
+
+// One file's head.
+struct plan {
+    struct slice expect, body, make;
+    struct slice events[8];
+    size_t events_count;
+    int repeat, soft_ms;
+    bool skip;
+};
+
+static struct slice read_whole(const char *path) {
+    static char text[256 * 1024];
+    FILE *file = fopen(path, "r");
+    size_t n = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    if (file) fclose(file);
+    text[n] = '\0';
+    return slice(text, n);
+}
+
+static bool take_line(struct slice line, struct slice key, struct slice *value) {
+    if (!slice_starts(line, key)) return false;
+    *value = slice_trim(slice_from(line, key.n));
+    return true;
+}
+
+static struct plan read_plan(struct slice text) {
+    struct plan plan = { .repeat = 1, .soft_ms = SOFT_MS };
+    struct slice value;
+    while (slice_starts(text, S("-- "))) {
+        size_t n = slice_find(text, '\n');
+        struct slice line = slice(text.p, n);
+        text = slice_from(text, n + 1);
+        if (take_line(line, S("-- expect:"), &plan.expect)) continue;
+        if (take_line(line, S("-- body:"), &plan.body)) continue;
+        if (take_line(line, S("-- make:"), &plan.make)) continue;
+        if (take_line(line, S("-- in-process: skip"), &value)) plan.skip = true;
+        if (take_line(line, S("-- repeat:"), &value)) plan.repeat = atoi(value.p);
+        if (take_line(line, S("-- budget-ms:"), &value)) plan.soft_ms = atoi(value.p);
+        if (take_line(line, S("-- event:"), &value) && plan.events_count < 8)
+            plan.events[plan.events_count++] = value;
+    }
+    if (!plan.events_count) plan.events[plan.events_count++] = slice_str(plain_event);
+    return plan;
+}
+
+// The text that "-- make:" asks for.
+static struct slice make_source(struct slice make) {
+    struct slice value;
+    size_t n = 0;
+    if (take_line(make, S("bytecode"), &value)) return S("\33LJ\2\2");
+    if (take_line(make, S("nul"), &value)) return S("local hook = {} \0 return hook\n");
+    char *text = malloc(SOURCE_MAX);
+    if (take_line(make, S("comment"), &value)) {
+        n = (size_t)atoi(value.p);
+        memset(text, 'x', n);
+        memcpy(text, "--", 2);
+    } else if (take_line(make, S("statements"), &value)) {
+        for (int i = atoi(value.p); i > 0; i--, n += 6) memcpy(text + n, "a = 1\n", 6);
+    }
+    return slice(text, n);
+}
+
+static bool holds(struct slice text, struct slice part) {
+    return !part.n || (text.n && memmem(text.p, text.n, part.p, part.n) != NULL);
+}
+
+static const char *outcome_name(const struct wire_done *done) {
+    switch (done->outcome) {
+    case SCRIPT_OK: return "ok";
+    case SCRIPT_FILTERED: return "filtered";
+    case SCRIPT_ERROR: return "error";
+    default: return "render error";
+    }
+}
+
+static bool as_expected(struct slice expect, const struct wire_done *done) {
+    struct slice part;
+    bool error = done->outcome == SCRIPT_ERROR;
+    bool budget = error && holds(done->error, S("CPU budget exceeded"));
+    if (slice_eq(expect, S("ok")))
+        return done->outcome == SCRIPT_OK || done->outcome == SCRIPT_FILTERED;
+    if (slice_eq(expect, S("budget"))) return budget;
+    if (slice_eq(expect, S("memory")))
+        return budget || (error && holds(done->error, S("not enough memory")));
+    if (take_line(expect, S("error:"), &part)) return error && holds(done->error, part);
+    if (take_line(expect, S("filtered:"), &part))
+        return done->outcome == SCRIPT_FILTERED && holds(done->reason, part);
+    return slice_eq(expect, S("filtered")) && done->outcome == SCRIPT_FILTERED;
+}
+
+static bool run_event(struct sandbox_script *script, struct slice json, struct slice expect,
+                      struct slice body, int soft_ms) {
+    struct fail fail = { 0 };
+    struct event *event = event_read(json, 0, &fail);
+    struct arena arena;
+    struct wire_call call = { .kind = SCRIPT_REQUEST };
+    struct wire_done done;
+    arena_init(&arena, MEMORY);
+    sandbox_script_run(script, &call, event, &arena, soft_ms, &done);
+    bool good = as_expected(expect, &done);
+    if (good && body.n) good = done.requests_count == 1 && slice_eq(done.requests[0].body, body);
+    if (!good)
+        printf("# wanted %.*s, got %s: %.*s\n", SLICE_FMT(expect), outcome_name(&done),
+               SLICE_FMT(done.error));
+    if (done.error.n > SANDBOX_ERROR_MAX + 256) good = false;
+    arena_deinit(&arena);
+    event_unref(event);
+    return good;
+}
+
+static bool run_plan(struct sandbox_script *script, const struct plan *plan) {
+    bool good = true;
+    for (int i = 0; i < plan->repeat; i++) {
+        for (size_t k = 0; k < plan->events_count; k++) {
+            bool last = k + 1 == plan->events_count;
+            good &= run_event(script, plan->events[k], last ? plan->expect : S("ok"),
+                              last ? plan->body : slice(NULL, 0), plan->soft_ms);
+        }
+        good &= run_event(script, slice_str(calm_event), S("ok"), slice(NULL, 0), SOFT_MS);
+    }
+    return good;
+}
+
+static void drop_log(struct sandbox *sandbox, int level, struct slice line) {
+    (void)level;
+    if (sandbox->log_lines > SANDBOX_LOG_LINES + 1 || line.n > SANDBOX_LOG_LINE_MAX) abort();
+}
+
+// Loads twice, as the engine does: to learn what the file is, and to run it.
+static bool run_source(struct slice source, const struct plan *plan) {
+    struct buf description;
+    buf_init(&description, 1 << 20);
+    struct sandbox_problem problem = { .text = "" };
+    struct sandbox_script_opts opts = { .file = S("hostile.lua"),
+                                        .source = source,
+                                        .memory_max = MEMORY,
+                                        .load_ms = LOAD_MS,
+                                        .log = drop_log };
+    struct sandbox_script *script = sandbox_script_new(&opts, &description, &problem);
+    struct slice part;
+    if (take_line(plan->expect, S("load-error:"), &part)) {
+        bool refused = !script && holds(slice_str(problem.text), part);
+        if (!refused) printf("# loaded, or refused with: %s\n", problem.text);
+        return refused;
+    }
+    sandbox_script_free(script);
+    if (!script) {
+        printf("# %s\n", problem.text);
+        return false;
+    }
+    struct fail fail = { 0 };
+    struct hook_input input = { .name = S("hostile"),
+                                .file = S("hostile.lua"),
+                                .source = source,
+                                .version = S("0000000000000000"),
+                                .description = buf_slice(&description) };
+    struct hook *hook = hook_new(&input, NULL, NULL, &fail);
+    if (!hook) {
+        printf("# %s\n", fail.text);
+        return false;
+    }
+    opts.hook = hook;
+    opts.kv = sandbox_kv_new();
+    script = sandbox_script_new(&opts, NULL, &problem);
+    bool good = script && run_plan(script, plan);
+    sandbox_script_free(script);
+    sandbox_kv_free(opts.kv);
+    hook_unref(hook);
+    buf_deinit(&description);
+    return good;
+}
+
+static int run_child(const char *path) {
+    struct slice text = read_whole(path);
+    struct plan plan = read_plan(text);
+    sandbox_clock_start();
+    alarm(WALL_S);
+    bool good = run_source(plan.make.n ? make_source(plan.make) : text, &plan);
+    fflush(stdout);
+    return good ? 0 : 1;
+}
+
+static void run_file(const char *path) {
+    struct plan plan = read_plan(read_whole(path));
+    if (plan.skip) return;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) _exit(run_child(path));
+    int status = -1;
+    waitpid(child, &status, 0);
+    if (!WIFEXITED(status) || WEXITSTATUS(status))
+        printf("# %s: status %x\n", path, (unsigned)status);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static char paths[512][128];
+static size_t paths_count;
+
+static int compare_paths(const void *a, const void *b) {
+    return strcmp(a, b);
+}
+
+static void list_files(void) {
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir)) && paths_count < 512;)
+        if (slice_ends(slice_str(entry->d_name), S(".lua")))
+            snprintf(paths[paths_count++], sizeof paths[0], "%s/%.100s", folder, entry->d_name);
+    if (dir) closedir(dir);
+    qsort(paths, paths_count, sizeof paths[0], compare_paths);
+}
+
+int main(void) {
+    int failed = 0;
+    list_files();
+    for (size_t i = 0; i < paths_count; i++) {
+        check_failures = 0;
+        run_file(paths[i]);
+        printf("%s %zu - %s\n", check_failures ? "not ok" : "ok", i + 1, paths[i] + sizeof folder);
+        failed += check_failures != 0;
+    }
+    printf("1..%zu\n", paths_count);
+    return failed != 0 || paths_count == 0;
+}
