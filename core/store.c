@@ -14,7 +14,7 @@
 
 enum {
     // More of it is written over before it is copied: 16 MiB is 10 % faster than 4.
-    PASSIVE_BYTES = 16 * 1024 * 1024,
+    CHECKPOINT_BYTES = 16 * 1024 * 1024,
     TRUNCATE_BYTES = 64 * 1024 * 1024,
 };
 
@@ -63,6 +63,7 @@ struct store *store_open(const struct store_opts *opts, struct fail *fail) {
     }
     store->lock_fd = -1;
     store->ballast_bytes = opts->ballast_bytes;
+    store->checkpoint_bytes = opts->checkpoint_bytes ? opts->checkpoint_bytes : CHECKPOINT_BYTES;
     if (store_take_directory(store, opts, fail) != OK) {
         free_store(store);
         return NULL;
@@ -153,7 +154,7 @@ enum err store_checkpoint(struct store *store) {
     if (store->wal_frames < store->wal_frames_copied) store->wal_frames_copied = 0; // a new round
     int64_t bytes = (int64_t)store->wal_frames * STORE_PAGE;
     int64_t fresh = bytes - (int64_t)store->wal_frames_copied * STORE_PAGE;
-    if (fresh < PASSIVE_BYTES) return OK;
+    if (fresh < (int64_t)store->checkpoint_bytes) return OK;
     int rc = SQLITE_OK, frames = 0, copied = 0;
     if (bytes > TRUNCATE_BYTES)
         rc = store_truncate_log(store);

@@ -23,10 +23,11 @@ struct store;
 enum { STORE_FANOUT_MAX = 100000 };
 
 struct store_opts {
-    const char *dir;      // made with mode 0700 when missing; files 0600
-    bool create;          // else a missing store is ERR_NOTFOUND
-    bool sync_normal;     // planted defect for the power-cut rig only: synchronous=NORMAL
-    size_t ballast_bytes; // kept free for the full-disk day (64 MiB; 0: none)
+    const char *dir;         // made with mode 0700 when missing; files 0600
+    bool create;             // else a missing store is ERR_NOTFOUND
+    bool sync_normal;        // planted defect for the power-cut rig only: synchronous=NORMAL
+    size_t ballast_bytes;    // kept free for the full-disk day (64 MiB; 0: none)
+    size_t checkpoint_bytes; // log that store_checkpoint lets gather; 0: 16 MiB. Rigs want it small
 };
 
 // Opens the writer: takes the directory's lock (ERR_STATE "store_locked" when

@@ -190,7 +190,7 @@ struct store {
     uint64_t epoch;
     char uid[8];
     char dir[STORE_PATH], path[STORE_PATH], wal[STORE_PATH], ballast[STORE_PATH];
-    size_t ballast_bytes;
+    size_t ballast_bytes, checkpoint_bytes;
     dev_t device;
     ino_t inode, wal_inode; // of the files; another one at the path means it was replaced
 
