@@ -4,6 +4,7 @@ directory of their own. Tests are functions; `main` runs them as TAP.
     from harness import Engine, Sink, Workspace, check, main
 """
 import http.client
+import http.server
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -141,6 +143,56 @@ class Sink:
 
     def wait(self, count, seconds=20):
         return until(lambda: len(self.requests()) >= count and self.requests(), seconds, f"{count} requests at the sink")
+
+
+class Receiver:
+    """An HTTP receiver whose answers a test decides: `answer(request)` returns
+    (status, headers, body) or only a status."""
+
+    def __init__(self, answer=lambda request: 200, context=None):
+        self.requests, self.answer, self.lock = [], answer, threading.Lock()
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = {"method": self.command, "target": self.path, "body": body, "headers": {k.lower(): v for k, v in self.headers.items()}, "at": time.monotonic()}
+                with outer.lock:
+                    outer.requests.append(request)
+                    request["number"] = len(outer.requests)
+                got = outer.answer(request)
+                status, headers, content = (got, {}, b"") if isinstance(got, int) else got
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        if context:
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.port = self.server.server_address[1]
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def wait(self, count, seconds=20):
+        return until(lambda: len(self.requests) >= count and list(self.requests), seconds, f"{count} requests at the receiver")
 
 
 class Engine:
