@@ -201,15 +201,18 @@ static enum err settle(struct journal *j, struct batch *batch, const struct outc
     return OK;
 }
 
+// Further deliveries are due when their source was: so they stand beside it in
+// the order that a restart reads back.
 static enum err add_more(struct journal *j, struct batch *batch, struct outcome *o,
                          struct fail *fail) {
     const struct job *job = o->job;
+    const struct dispatch_entry *entry = job->entry;
     if (!job->more_count) return OK;
     o->more = arena_zalloc(&batch->arena, job->more_count, sizeof *o->more);
     if (!o->more) return fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for a fan-out");
     enum err err = OK;
     for (o->more_count = 0; o->more_count < job->more_count && !err; o->more_count += !err)
-        err = store_add_delivery(j->store, job->delivery, job->more[o->more_count], batch->now_ms,
+        err = store_add_delivery(j->store, job->delivery, job->more[o->more_count], entry->due_ms,
                                  &o->more[o->more_count], fail);
     if (err != ERR_LIMIT && err != ERR_NOTFOUND) return err;
     log_line(LOG_ERROR, "fan-out cut short", "delivery", job->webhook_id, "error", fail->text,
@@ -317,11 +320,12 @@ static void apply_more(struct journal *j, struct webhook *w, const struct outcom
     struct dispatch_entry *entry = o->job->entry;
     for (size_t i = o->more_count; i > 0; i--) {
         struct dispatch_item item = { .delivery = o->more[i - 1],
-                                      .due_ms = ns_to_ms(now_ns),
+                                      .due_ms = entry->due_ms,
                                       .created_ms = ns_to_ms(now_ns) };
         dispatch_add_behind(entry, &item, now_ns);
         w->pending++, j->pending++;
     }
+    if (o->more_count && !webhook_accepts(w)) moves_park(j, w);
 }
 
 // The hook that wants to know runs once more, with nothing to send.
