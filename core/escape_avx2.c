@@ -155,21 +155,23 @@ ESCAPE_AVX2_INLINE __m256i load_tail_zeroed(const char *p, size_t n) {
     return n ? _mm256_and_si256(escape_load_upto32(p, n), live) : _mm256_setzero_si256();
 }
 
-static ESCAPE_AVX2 bool utf8_valid(struct slice s) {
-    __m256i before = _mm256_setzero_si256(), errors = before;
-    while (s.n >= 32) {
-        __m256i v = _mm256_loadu_si256((const __m256i *)s.p);
-        errors = _mm256_or_si256(errors, utf8_errors(before, v));
-        before = v;
-        s = slice(s.p + 32, s.n - 32);
+// Bytes that a group's control byte without a short escape needs behind its \u.
+static uint32_t unicode_digits[32];
+// Opens a gap of four bytes in front of byte [i].
+static uint8_t gap_spread[17][16];
+
+static void fill_gaps(void) {
+    for (unsigned c = 0; c < 32; c++) {
+        char text[8];
+        escape_json_byte(text, (unsigned char)c);
+        memcpy(&unicode_digits[c], text + 2, 4);
     }
-    // Zeroes behind the end make a cut sequence an error.
-    errors = _mm256_or_si256(errors, utf8_errors(before, load_tail_zeroed(s.p, s.n)));
-    return _mm256_testz_si256(errors, errors);
+    for (unsigned gap = 0; gap <= 16; gap++)
+        for (unsigned i = 0; i < 16; i++)
+            gap_spread[gap][i] = (uint8_t)(i < gap ? i : i < gap + 4 ? 0x80 : i - 4);
 }
 
-// Eight bytes of which `bits` need escaping, byte by byte: for groups with a
-// control byte that has no short escape.
+// Eight bytes of which `bits` need escaping, byte by byte.
 static char *json_group_slow(char *to, const char *p, uint32_t bits, size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (bits >> i & 1)
@@ -180,58 +182,100 @@ static char *json_group_slow(char *to, const char *p, uint32_t bits, size_t n) {
     return to;
 }
 
-ESCAPE_AVX2_INLINE char *json_group(char *to, __m128i bytes, uint32_t bits, size_t n) {
-    __m128i spread = _mm_loadu_si128((const __m128i *)json_spread[bits]);
-    _mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(bytes, spread));
+ESCAPE_AVX2_INLINE __m128i json_spread_group(__m128i bytes, uint32_t bits) {
+    return _mm_shuffle_epi8(bytes, _mm_loadu_si128((const __m128i *)json_spread[bits]));
+}
+
+// The group again, but one byte (bit `slow`) is a control byte that becomes
+// \u00XX: the usual way gave its \u, the digits go into a gap behind it.
+ESCAPE_AVX2_INLINE char *json_group_unicode(char *to, const char *p, __m128i bytes, uint32_t bits,
+                                            uint32_t slow, size_t n) {
+    uint32_t upto = slow | (slow - 1);
+    unsigned gap = (unsigned)_mm_popcnt_u32(upto) + (unsigned)_mm_popcnt_u32(bits & upto);
+    __m128i spread = json_spread_group(bytes, bits);
+    __m128i opened = _mm_shuffle_epi8(spread, _mm_loadu_si128((const __m128i *)gap_spread[gap]));
+    uint32_t last = (uint32_t)_mm_extract_epi32(spread, 3);
+    _mm_storeu_si128((__m128i *)to, opened);
+    memcpy(to + 16, &last, 4);
+    memcpy(to + gap, &unicode_digits[(unsigned char)p[_tzcnt_u32(slow)]], 4);
+    return to + 4 + n + (unsigned)_mm_popcnt_u32(bits);
+}
+
+// A block taken apart: which bytes need escaping, and what stands behind their backslashes.
+struct json_block {
+    __m256i bytes;
+    uint32_t bits, slow;
+};
+
+ESCAPE_AVX2_INLINE struct json_block json_look(__m256i v, uint32_t bits) {
+    static const uint8_t letters[16] = { 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u',
+                                         'b', 't', 'n', 'u', 'f', 'r', 'u', 'u' };
+    __m256i control = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1F)), v);
+    __m256i below16 = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(15)), v);
+    __m256i u = _mm256_set1_epi8('u');
+    __m256i letter = _mm256_blendv_epi8(u, _mm256_shuffle_epi8(twice(letters), v), below16);
+    uint32_t slow =
+        (uint32_t)_mm256_movemask_epi8(_mm256_and_si256(control, _mm256_cmpeq_epi8(letter, u)));
+    return (struct json_block){ _mm256_blendv_epi8(v, letter, control), bits, slow & bits };
+}
+
+ESCAPE_AVX2_INLINE char *json_group(char *to, const char *p, __m128i bytes, uint32_t bits,
+                                    uint32_t slow, size_t n) {
+    if (__builtin_expect(slow != 0, 0)) {
+        if (slow & (slow - 1)) return json_group_slow(to, p, bits, n);
+        return json_group_unicode(to, p, bytes, bits, slow, n);
+    }
+    _mm_storeu_si128((__m128i *)to, json_spread_group(bytes, bits));
     return to + n + (unsigned)_mm_popcnt_u32(bits);
 }
 
 // n (at most 32) bytes at p, loaded in v, of which `bits` need escaping.
 ESCAPE_AVX2_INLINE char *json_block(char *to, const char *p, __m256i v, uint32_t bits, size_t n) {
-    static const uint8_t letters[16] = { [8] = 'b', [9] = 't', [10] = 'n', [12] = 'f', [13] = 'r' };
-    __m256i below16 = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(15)), v);
-    __m256i letter = _mm256_and_si256(_mm256_shuffle_epi8(twice(letters), v), below16);
-    __m256i control = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1F)), v);
-    __m256i none = _mm256_cmpeq_epi8(letter, _mm256_setzero_si256());
-    uint32_t slow = bits & (uint32_t)_mm256_movemask_epi8(_mm256_and_si256(control, none));
-    __m256i t = _mm256_blendv_epi8(letter, v, none);
-    __m128i halves[2] = { _mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1) };
-    __m128i slashes = _mm_set1_epi8('\\');
-    for (unsigned g = 0; g * 8 < n; g++) {
+    struct json_block b = json_look(v, bits);
+    __m128i low = _mm256_castsi256_si128(b.bytes), high = _mm256_extracti128_si256(b.bytes, 1);
+    const __m128i slashes = _mm_set1_epi8('\\');
+    __m128i groups[4] = { _mm_unpacklo_epi64(low, slashes), _mm_unpackhi_epi64(low, slashes),
+                          _mm_unpacklo_epi64(high, slashes), _mm_unpackhi_epi64(high, slashes) };
+#pragma GCC unroll 4
+    for (unsigned g = 0; g < 4; g++) {
+        if (n <= g * 8) break;
         size_t live = n - g * 8 < 8 ? n - g * 8 : 8;
-        uint32_t group = bits >> g * 8 & 0xFF;
-        if (slow >> g * 8 & 0xFF) {
-            to = json_group_slow(to, p + g * 8, group, live);
-            continue;
-        }
-        __m128i half = halves[g / 2];
-        __m128i bytes =
-            g % 2 ? _mm_unpackhi_epi64(half, slashes) : _mm_unpacklo_epi64(half, slashes);
-        to = json_group(to, bytes, group, live);
+        to = json_group(to, p + g * 8, groups[g], b.bits >> g * 8 & 0xFF, b.slow >> g * 8 & 0xFF,
+                        live);
     }
     return to;
 }
 
+// UTF-8 is checked on the way, from the first byte on that is not ASCII; when
+// it turns out bad, the whole value is written again the portable way.
 static ESCAPE_AVX2 char *json_avx2(char *to, struct slice s, bool *bad_utf8) {
-    bool checked = false;
-    while (s.n) {
-        size_t n = s.n < 32 ? s.n : 32;
-        __m256i v = escape_load_upto32(s.p, n);
-        uint32_t live = _bzhi_u32(~0u, (uint32_t)n);
-        if (!checked && ((uint32_t)_mm256_movemask_epi8(v) & live)) {
-            if (!utf8_valid(s)) return escape_portable.json(to, s, bad_utf8);
-            checked = true;
-        }
-        uint32_t bits = escape_json_mask(v) & live;
+    char *start = to;
+    __m256i before = _mm256_setzero_si256(), errors = before;
+    int wide = 0; // a byte so far is not ASCII
+    size_t i = 0;
+    for (; i + 32 <= s.n; i += 32) {
+        __m256i v = _mm256_loadu_si256((const __m256i *)(s.p + i));
+        wide |= _mm256_movemask_epi8(v);
+        if (wide) errors = _mm256_or_si256(errors, utf8_errors(before, v));
+        before = v;
+        uint32_t bits = escape_json_mask(v);
         if (bits) {
-            to = json_block(to, s.p, v, bits, n);
+            to = json_block(to, s.p + i, v, bits, 32);
         } else {
             _mm256_storeu_si256((__m256i *)to, v);
-            to += n;
+            to += 32;
         }
-        s = slice(s.p + n, s.n - n);
     }
-    return to;
+    size_t n = s.n - i;
+    __m256i v = load_tail_zeroed(s.p + i, n);
+    uint32_t bits = _bzhi_u32(escape_json_mask(v), (uint32_t)n);
+    wide |= _mm256_movemask_epi8(v);
+    // Zeroes behind the end make a cut sequence an error.
+    if (wide) errors = _mm256_or_si256(errors, utf8_errors(before, v));
+    if (!_mm256_testz_si256(errors, errors)) return escape_portable.json(start, s, bad_utf8);
+    if (bits) return json_block(to, s.p + i, v, bits, n);
+    _mm256_storeu_si256((__m256i *)to, v);
+    return to + n;
 }
 
 ESCAPE_AVX2_INLINE __m128i load_upto16(const char *p, size_t n) {
@@ -325,6 +369,7 @@ const struct escapers escape_avx2 = {
 
 void escape_avx2_prepare(void) {
     fill_json_spread();
+    fill_gaps();
     fill_url_spread();
     fill_keep(url_keep, escape_portable.url);
     fill_keep(form_keep, escape_portable.form);

@@ -52,13 +52,24 @@ ESCAPE_AVX2_INLINE uint32_t escape_json_mask(__m256i v) {
     return (uint32_t)_mm256_movemask_epi8(_mm256_or_si256(control, _mm256_or_si256(quote, slash)));
 }
 
+// What the plain loops compare with, kept in registers: the compiler would
+// rather make the constants anew for every value.
+struct escape_marks {
+    __m256i space, quote, slash;
+};
+ESCAPE_AVX2_INLINE struct escape_marks escape_marks_load(void) {
+    struct escape_marks m = { _mm256_set1_epi8(' '), _mm256_set1_epi8('"'),
+                              _mm256_set1_epi8('\\') };
+    __asm__ volatile("" : "+x"(m.space), "+x"(m.quote), "+x"(m.slash));
+    return m;
+}
+
 // One bit a byte: not ASCII, or in escape_json_mask. The signed comparison
 // takes bytes from 0x80 on and control bytes in one step.
-ESCAPE_AVX2_INLINE uint32_t escape_json_mask_ascii(__m256i v) {
-    __m256i low = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), v);
-    __m256i quote = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('"'));
-    __m256i slash = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\\'));
-    return (uint32_t)_mm256_movemask_epi8(_mm256_or_si256(low, _mm256_or_si256(quote, slash)));
+ESCAPE_AVX2_INLINE uint32_t escape_json_mask_ascii(__m256i v, struct escape_marks m) {
+    __m256i low = _mm256_cmpgt_epi8(m.space, v);
+    __m256i either = _mm256_or_si256(_mm256_cmpeq_epi8(v, m.quote), _mm256_cmpeq_epi8(v, m.slash));
+    return (uint32_t)_mm256_movemask_epi8(_mm256_or_si256(low, either));
 }
 #endif
 

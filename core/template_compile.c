@@ -299,6 +299,23 @@ static bool compile_place(struct builder *b) {
     }
 }
 
+// Fills what the fast loop reads.
+static bool find_fast_runs(struct builder *b) {
+    struct template *t = b->t;
+    t->fast = arena_zalloc(&t->arena, t->ops_count + 1, sizeof *t->fast);
+    if (!t->fast) return no_memory(b);
+    uint32_t run = 0;
+    for (size_t i = t->ops_count; i-- > 0;) {
+        struct op *op = &t->ops[i];
+        run = op->kind <= OP_URL && op->literal_n <= UINT16_MAX ? run + 1 : 0;
+        op->fast = run;
+        t->fast[i] = (struct fast_op){ op->literal_at, (uint16_t)op->literal_n, op->tag };
+    }
+    // A header needs its end looked at, see render().
+    t->only_fast = run == t->ops_count && t->place != TEMPLATE_HEADER;
+    return true;
+}
+
 // Moves the finished arrays into the template.
 static bool finish(struct builder *b) {
     struct template *t = b->t;
@@ -314,7 +331,7 @@ static bool finish(struct builder *b) {
     t->uses = arena_copy(b, b->uses.p, b->uses.n);
     t->room = b->blob.n + t->ops_count * OP_ROOM + BLOB_SLACK;
     t->literal = !t->uses_count && slice_eq(slice(t->blob, t->blob_n), t->text);
-    return t->ops && t->holes && t->uses;
+    return t->ops && t->holes && t->uses && find_fast_runs(b);
 }
 
 static bool build(struct builder *b) {

@@ -1,10 +1,17 @@
 // The fast loop: one tag after the other into a JSON body or a URL, with room
-// for all literals and short values set aside before it starts. Short values
-// that need no escaping, the usual case, cost one vector load, one comparison
-// and one store; everything unusual is left to the caller.
+// for all literals and short values set aside before it starts. A short value
+// that needs no escaping, the usual case, costs one vector load, one comparison
+// and one store; what is unusual takes a longer way in the same loop or is left
+// to the caller. Literals and values are copied in whole vectors; what a copy
+// writes too much is overwritten by the next.
 #include "escape.h"
 #include "escape_inner.h"
 #include "template_inner.h"
+
+// Kinds whose bytes are the value's text; they are next to each other.
+static inline bool is_plain(const struct tag_value *v) {
+    return v->kind >= TAG_STRING && v->kind <= TAG_FALSE;
+}
 
 // True when the output has room for a value of n bytes beside what was set aside.
 static inline bool fits(const struct fast_run *run, const char *to, size_t n) {
@@ -12,30 +19,27 @@ static inline bool fits(const struct fast_run *run, const char *to, size_t n) {
            (size_t)(run->end - to) >= ESCAPE_JSON_GROWTH * n + run->t->room + ESCAPE_SLACK;
 }
 
-// Kinds whose bytes are the value's text; they are next to each other.
-static inline bool is_plain(const struct tag_value *v) {
-    return v->kind >= TAG_STRING && v->kind <= TAG_FALSE;
-}
-
+// What goes out for a tag the event lacks, unless somebody wants to know of it.
 static inline bool may_lack(const struct fast_run *run, const struct op *op) {
     return run->lacking && op->lack == LACK_TEXT;
 }
 
-static const struct op *run_portable(struct fast_run *run, const struct op *op) {
+static size_t run_portable(struct fast_run *run, size_t i, size_t end) {
     const struct template *t = run->t;
-    const struct op *end = t->ops + t->ops_count;
-    for (; op < end && op->kind <= OP_URL; op++) {
+    for (; i < end; i++) {
+        const struct op *op = &t->ops[i];
         const struct tag_value *v = &run->values[op->tag];
         struct slice text = slice(v->p, v->n);
-        bool safe = op->kind == OP_QUOTED && (v->flags & TAG_JSON_SAFE);
-        bool lacks = v->kind == TAG_ABSENT && may_lack(run, op);
-        if (lacks) text = slice(t->blob + op->text_at, op->text_n);
-        if (!lacks &&
-            (!is_plain(v) || (!safe && (v->flags & TAG_ESCAPED)) || !fits(run, run->to, v->n)))
+        bool copies = op->kind == OP_QUOTED && (v->flags & TAG_JSON_SAFE) && is_plain(v);
+        if (v->kind == TAG_ABSENT && may_lack(run, op)) {
+            text = slice(t->blob + op->text_at, op->text_n);
+            copies = true;
+        } else if ((!copies && (v->flags || !is_plain(v))) || !fits(run, run->to, v->n)) {
             break;
+        }
         memcpy(run->to, t->blob + op->literal_at, op->literal_n);
         run->to += op->literal_n;
-        if (safe || lacks) {
+        if (copies) {
             if (text.n) memcpy(run->to, text.p, text.n);
             run->to += text.n;
         } else if (op->kind == OP_QUOTED) {
@@ -44,9 +48,191 @@ static const struct op *run_portable(struct fast_run *run, const struct op *op) 
             run->to = escape_portable.url(run->to, text);
         }
     }
+    if (i == t->ops_count) {
+        memcpy(run->to, t->blob + t->tail_at, t->blob_n - t->tail_at);
+        run->to += t->blob_n - t->tail_at;
+    }
+    return i;
+}
+
+#if defined(__x86_64__)
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+
+ESCAPE_AVX2_INLINE void copy32(char *to, const char *from) {
+    _mm256_storeu_si256((__m256i *)to, _mm256_loadu_si256((const __m256i *)from));
+}
+
+ESCAPE_AVX2_INLINE void copy_rest(char *to, const char *from, size_t n) {
+    while (n > 128) {
+        copy32(to, from);
+        copy32(to + 32, from + 32);
+        copy32(to + 64, from + 64);
+        copy32(to + 96, from + 96);
+        to += 128;
+        from += 128;
+        n -= 128;
+    }
+    copy32(to, from);
+    if (n > 32) {
+        copy32(to + 32, from + 32);
+        if (n > 64) {
+            copy32(to + 64, from + 64);
+            copy32(to + 96, from + 96);
+        }
+    }
+}
+
+// Copies n bytes that have BLOB_SLACK readable bytes behind them. Not by memcpy,
+// whose string instruction is slow for a few kilobytes at odd addresses.
+ESCAPE_AVX2_INLINE char *copy_blob(char *to, const char *from, size_t n) {
+    copy32(to, from);
+    if (n > 32) copy_rest(to + 32, from + 32, n - 32);
+    return to + n;
+}
+
+// Copies a value, whose bytes may end with its page.
+ESCAPE_AVX2_INLINE char *copy_value(char *to, const char *from, size_t n) {
+    if (n <= 32) {
+        if (n) _mm256_storeu_si256((__m256i *)to, escape_load_upto32(from, n));
+        return to + n;
+    }
+    for (size_t i = 0; i + 32 < n; i += 32) copy32(to + i, from + i);
+    copy32(to + n - 32, from + n - 32);
+    return to + n;
+}
+
+// The unusual values of the JSON loop. NULL when the caller must see to it. Not
+// inlined, so that the loop keeps its few variables in registers.
+static __attribute__((noinline)) ESCAPE_AVX2 char *put_quoted(struct fast_run *run,
+                                                              const struct op *op, char *to) {
+    const struct tag_value *v = &run->values[op->tag];
+    if (v->kind == TAG_ABSENT && may_lack(run, op))
+        return copy_blob(to, run->t->blob + op->text_at, op->text_n);
+    if (!is_plain(v) || !fits(run, to, v->n)) return NULL;
+    if (v->flags & TAG_JSON_SAFE) return copy_value(to, v->p, v->n);
+    return v->flags ? NULL : escape_avx2.json(to, slice(v->p, v->n), &run->bad_utf8);
+}
+
+// Behind the last op comes the tail.
+ESCAPE_AVX2_INLINE size_t finish(struct fast_run *run, char *to, size_t i) {
+    const struct template *t = run->t;
+    if (i == t->ops_count) to = copy_blob(to, t->blob + t->tail_at, t->blob_n - t->tail_at);
+    run->to = to;
+    return i;
+}
+
+// Writes short strings without flags that need no escaping; stops at the first
+// other op, whose literal is already written behind *to.
+ESCAPE_AVX2_INLINE const struct fast_op *run_plain(const struct fast_run *run,
+                                                   const struct fast_op *op,
+                                                   const struct fast_op *end, char **to) {
+    const struct escape_marks marks = escape_marks_load();
+    const struct tag_value *values = run->values;
+    const char *blob = run->t->blob;
+    char *at = *to;
+    for (; op < end; op++) {
+        const struct tag_value *v = &values[op->tag];
+        const char *p = v->p;
+        uint64_t is; // flags, kind and length, in one look
+        memcpy(&is, &v->n, sizeof is);
+        char *after = copy_blob(at, blob + op->literal_at, op->literal_n);
+        if (is - ((uint64_t)TAG_STRING << 32) - 1 > 31 || !escape_same_page(p, 32)) break;
+        __m256i text = _mm256_loadu_si256((const __m256i *)p);
+        if (_bzhi_u32(escape_json_mask_ascii(text, marks), (uint32_t)is)) break;
+        _mm256_storeu_si256((__m256i *)after, text);
+        at = after + (uint32_t)is;
+    }
+    *to = at;
     return op;
 }
 
-const struct op *template_run_fast(struct fast_run *run, const struct op *op) {
-    return run_portable(run, op);
+ESCAPE_AVX2_INLINE size_t run_json(struct fast_run *run, size_t i, size_t end) {
+    const struct template *t = run->t;
+    const struct fast_op *ops = t->fast;
+    char *to = run->to;
+    for (;;) {
+        i = (size_t)(run_plain(run, ops + i, ops + end, &to) - ops);
+        if (i == end) break;
+        char *after = put_quoted(run, &t->ops[i], to + ops[i].literal_n);
+        if (!after) break;
+        to = after;
+        i++;
+    }
+    return finish(run, to, i);
+}
+
+ESCAPE_AVX2_INLINE size_t run_url(struct fast_run *run, size_t i, size_t end) {
+    const struct fast_op *ops = run->t->fast;
+    const char *blob = run->t->blob;
+    char *to = run->to;
+    for (; i < end; i++) {
+        struct fast_op op = ops[i];
+        const struct tag_value *v = &run->values[op.tag];
+        char *at = copy_blob(to, blob + op.literal_at, op.literal_n);
+        if (LIKELY(is_plain(v) && !(v->flags & TAG_ESCAPED) && fits(run, at, v->n))) {
+            to = escape_avx2.url(at, slice(v->p, v->n));
+            continue;
+        }
+        const struct op *full = &run->t->ops[i];
+        if (v->kind != TAG_ABSENT || !may_lack(run, full)) break;
+        to = copy_blob(at, blob + full->text_at, full->text_n);
+    }
+    return finish(run, to, i);
+}
+
+// Inlined where a whole render is one run, which then stays in registers.
+ESCAPE_AVX2_INLINE size_t run_inline(struct fast_run *run, size_t i, size_t end) {
+    return run->t->place == TEMPLATE_URL ? run_url(run, i, end) : run_json(run, i, end);
+}
+
+static ESCAPE_AVX2 size_t run_avx2(struct fast_run *run, size_t i, size_t end) {
+    return run_inline(run, i, end);
+}
+#endif
+
+size_t template_run_fast(struct fast_run *run, size_t from) {
+    size_t end = from + run->t->ops[from].fast;
+#if defined(__x86_64__)
+    if (escape == &escape_avx2) return run_avx2(run, from, end);
+#endif
+    return run_portable(run, from, end);
+}
+
+// A whole render without a renderer, for templates that the fast loop can do
+// all of. False, with nothing written, when it could not after all.
+static inline __attribute__((always_inline)) bool
+render_whole(const struct template *t, const struct tag_set *tags, struct buf *out,
+             struct template_notes *notes, size_t (*run_ops)(struct fast_run *, size_t, size_t)) {
+    size_t room = t->room + ESCAPE_SLACK;
+    if (!t->only_fast || tags->count < t->tags_limit) return false;
+    if (out->capacity - out->n < room && !template_room(out, t->room)) return false;
+    struct fast_run run = { .t = t,
+                            .values = tags->values,
+                            .to = out->p + out->n,
+                            .end = out->p + out->capacity,
+                            .lacking = !notes };
+    if (run_ops(&run, 0, t->ops_count) != t->ops_count) return false;
+    size_t n = (size_t)(run.to - out->p);
+    if (n > out->max || out->failed) return false;
+    out->n = n;
+    if (notes && run.bad_utf8) notes->bad_utf8 = true;
+    return true;
+}
+
+#if defined(__x86_64__)
+static ESCAPE_AVX2 enum err render_avx2(const struct template *t, const struct tag_set *tags,
+                                        struct buf *out, struct template_notes *notes,
+                                        bool *omitted, struct fail *fail) {
+    if (render_whole(t, tags, out, notes, run_inline)) return OK;
+    return template_render_any(t, tags, out, notes, omitted, fail);
+}
+#endif
+
+enum err template_render(const struct template *t, const struct tag_set *tags, struct buf *out,
+                         struct template_notes *notes, bool *omitted, struct fail *fail) {
+#if defined(__x86_64__)
+    if (escape == &escape_avx2) return render_avx2(t, tags, out, notes, omitted, fail);
+#endif
+    if (render_whole(t, tags, out, notes, run_portable)) return OK;
+    return template_render_any(t, tags, out, notes, omitted, fail);
 }

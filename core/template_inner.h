@@ -52,8 +52,16 @@ struct op {
     uint32_t text_at, text_n;       // in the blob: what a lacking value becomes; an item's
                                     // separator; in OP_OPEN, what goes before the first item
     uint32_t index;                 // of the hole; in OP_ITEM, of its OP_ITEM_END
+    uint32_t fast;                  // how many ops from here on are the fast loop's
     uint16_t tag;                   // of the first alternative
     uint8_t kind, spot, lack;
+};
+
+// What the fast loop needs of an op, in eight bytes.
+struct fast_op {
+    uint32_t literal_at;
+    uint16_t literal_n;
+    uint16_t tag;
 };
 
 struct alternative {
@@ -83,6 +91,7 @@ struct template {
     char *blob;
     size_t blob_n;
     struct op *ops;
+    struct fast_op *fast; // one for each op
     size_t ops_count;
     size_t tail_at; // the bytes behind the last op, to the blob's end
     struct hole *holes;
@@ -91,6 +100,7 @@ struct template {
     size_t room;         // output room for all literals and short values
     uint16_t tags_limit; // greater than every tag id in it
     bool checks_json;    // a value may skip the escaping
+    bool only_fast;      // the fast loop does all of it
     bool literal;
 };
 
@@ -164,9 +174,10 @@ bool json_walk_string(struct builder *b, enum spot spot,
 void json_walk_blanks(struct builder *b);
 bool json_walk_scalar(struct builder *b, struct slice *raw);
 
-// The fast loop: renders ops from `op` on while each is a plain value that it
-// can write; returns the first one it did not. The output at `to` has room for
-// t->room and each long value is checked against `end`.
+// The fast loop: renders ops from `from` on while each is a plain value that it
+// can write, and the tail behind the last; returns the index of the first op it
+// did not do. The output at `to`
+// has room for t->room; each long value is checked against `end`.
 struct fast_run {
     const struct template *t;
     const struct tag_value *values; // t->tags_limit of them
@@ -174,6 +185,12 @@ struct fast_run {
     bool lacking; // may write what a lacking value becomes
     bool bad_utf8;
 };
-const struct op *template_run_fast(struct fast_run *run, const struct op *op);
+size_t template_run_fast(struct fast_run *run, size_t from);
+// Renders any template; template_render calls it when the fast loop alone does not do.
+enum err template_render_any(const struct template *t, const struct tag_set *tags, struct buf *out,
+                             struct template_notes *notes, bool *omitted, struct fail *fail);
+// Where `n` more bytes and a vector's slack may be written, beyond the buffer's
+// maximum too; NULL on no memory.
+char *template_room(struct buf *out, size_t n);
 
 #endif

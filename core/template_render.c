@@ -36,9 +36,7 @@ struct renderer {
     bool header_run; // the header so far ends in the space of a control run
 };
 
-// Where `n` more bytes and a vector's slack may be written; NULL on no memory.
-static char *room(struct renderer *r, size_t n) {
-    struct buf *out = r->out;
+char *template_room(struct buf *out, size_t n) {
     size_t need = out->n + n + ESCAPE_SLACK;
     if (need > out->capacity) {
         size_t capacity = out->capacity * 2 > need ? out->capacity * 2 : need;
@@ -66,7 +64,7 @@ static enum err invalid_body(struct renderer *r, size_t at, const char *why) {
 
 static enum err put(struct renderer *r, struct slice s) {
     if (!s.n) return OK;
-    char *to = room(r, s.n);
+    char *to = template_room(r->out, s.n);
     if (!to) return no_memory(r);
     memcpy(to, s.p, s.n);
     r->out->n += s.n;
@@ -115,7 +113,7 @@ static size_t chunk_of(struct slice s) {
 static enum err put_escaped(struct renderer *r, enum spot spot, struct slice s, bool url_raw) {
     while (s.n) {
         size_t n = chunk_of(s);
-        char *to = room(r, ESCAPE_JSON_GROWTH * n);
+        char *to = template_room(r->out, ESCAPE_JSON_GROWTH * n);
         if (!to) return no_memory(r);
         char *end =
             url_raw ? escape_url_raw(to, slice(s.p, n)) : escape_to(r, spot, to, slice(s.p, n));
@@ -275,10 +273,10 @@ static enum err step(struct renderer *r, const struct op *op, const struct op **
 // Lets the fast loop do what it can from *op on.
 static enum err run_fast(struct renderer *r, const struct op **op) {
     struct fast_run run = { .t = r->t, .values = r->tags->values, .lacking = !r->notes };
-    run.to = room(r, r->t->room);
+    run.to = template_room(r->out, r->t->room);
     if (!run.to) return no_memory(r);
     run.end = r->out->p + r->out->capacity;
-    *op = template_run_fast(&run, *op);
+    *op = r->t->ops + template_run_fast(&run, (size_t)(*op - r->t->ops));
     r->out->n = (size_t)(run.to - r->out->p);
     r->bad_utf8 = r->bad_utf8 || run.bad_utf8;
     return r->out->n > r->out->max ? too_large(r) : OK;
@@ -288,8 +286,12 @@ static enum err run_ops(struct renderer *r) {
     const struct op *op = r->t->ops, *end = op + r->t->ops_count;
     bool fast = r->tags->count >= r->t->tags_limit;
     while (op < end) {
-        enum err err = fast && op->kind <= OP_URL ? run_fast(r, &op) : OK;
-        if (!err && op < end) err = step(r, op, &op);
+        enum err err = OK;
+        if (fast && op->fast) {
+            err = run_fast(r, &op);
+            if (op == end) return err; // with the tail
+        }
+        if (!err) err = step(r, op, &op);
         if (err) return err;
     }
     return put(r, slice(r->t->blob + r->t->tail_at, r->t->blob_n - r->t->tail_at));
@@ -340,20 +342,8 @@ static void tell(const struct renderer *r, struct template_notes *notes, bool *o
     if (omitted && r->omitted) *omitted = true;
 }
 
-// A template without ops is its blob.
-static enum err render_literal(const struct template *t, struct buf *out, struct fail *fail) {
-    char *to = t->blob_n ? buf_reserve(out, t->blob_n) : out->p;
-    if (!to && t->blob_n)
-        return fail_set(fail, ERR_LIMIT, 0, "render_too_large",
-                        "the rendered text is longer than %zu bytes", out->max);
-    if (t->blob_n) memcpy(to, t->blob, t->blob_n);
-    out->n += t->blob_n;
-    return OK;
-}
-
-enum err template_render(const struct template *t, const struct tag_set *tags, struct buf *out,
-                         struct template_notes *notes, bool *omitted, struct fail *fail) {
-    if (!t->ops_count && t->place != TEMPLATE_HEADER) return render_literal(t, out, fail);
+enum err template_render_any(const struct template *t, const struct tag_set *tags, struct buf *out,
+                             struct template_notes *notes, bool *omitted, struct fail *fail) {
     struct level levels[TEMPLATE_DEPTH_MAX + 1];
     struct renderer r = { .t = t,
                           .tags = tags,
@@ -362,7 +352,7 @@ enum err template_render(const struct template *t, const struct tag_set *tags, s
                           .notes = notes,
                           .fail = fail,
                           .levels = levels };
-    enum err err = render(&r);
+    enum err err = out->failed ? too_large(&r) : render(&r);
     if (err)
         out->n = r.start;
     else
