@@ -161,11 +161,3 @@ void script_pool_close(struct script_pool *pool, void (*closed)(void *user), voi
     uv_close((uv_handle_t *)&pool->watchdog, on_handle_closed);
     uv_close((uv_handle_t *)&pool->again, on_handle_closed);
 }
-
-void script_pool_stats(struct script_pool *pool,
-                       void (*each)(void *user, const struct script_stats *stats), void *user) {
-    size_t at = 0;
-    struct map_entry *entry;
-    while ((entry = map_next(&pool->queues, &at)) != NULL)
-        each(user, &((struct script_queue *)entry->value)->stats);
-}

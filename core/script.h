@@ -112,7 +112,7 @@ void script_call(struct script_pool *pool, struct script_call *call);
 void script_test(struct script_pool *pool, struct hook *hook, struct slice test_source,
                  void (*done)(void *user, bool ok, struct slice report_json), void *user);
 
-// Counters by webhook for `tuma scripts top`; kept by name over reloads.
+// Counters by webhook for `tuma scripts top`: over all pools and reloads of this process.
 struct script_stats {
     struct slice hook;
     uint64_t calls, errors, timeouts, kills;
@@ -121,7 +121,7 @@ struct script_stats {
     char last_error[512];
     uint64_t last_error_count; // the same error is counted, not repeated
 };
-void script_pool_stats(struct script_pool *pool,
-                       void (*each)(void *user, const struct script_stats *stats), void *user);
+// Any thread. `each` must not call back into the module.
+void script_stats_each(void (*each)(void *user, const struct script_stats *stats), void *user);
 
 #endif

@@ -5,6 +5,7 @@
 //   script_queue.c    whose turn it is, lanes, strikes
 //   script_version.c  which versions a child holds
 //   script_store.c    what scripts stored a moment ago
+//   script_stats.c    counters by webhook
 //   script_load.c     files looked at and tested; shared sources
 #ifndef TUMA_SCRIPT_INNER_H
 #define TUMA_SCRIPT_INNER_H
@@ -40,6 +41,8 @@ struct script_task {
     void (*tested)(void *user, bool ok, struct slice report_json);
     void *user;
 };
+
+struct script_counters; // script_stats.c
 
 struct script_process {
     struct list link; // pool->processes, until its handles are closed
@@ -90,7 +93,7 @@ struct script_queue {
     struct list versions; // in the process of its lane
     struct list writes;   // to its store, that the disk may not show yet
     struct map writes_by_key;
-    struct script_stats stats;
+    struct script_counters *counters; // NULL on no memory: it is then not counted
     char name[80];
 };
 
@@ -163,6 +166,12 @@ void script_store_keep(struct script_queue *queue, const struct script_kv *chang
 void script_store_each(const struct script_queue *queue,
                        void (*each)(void *to, const struct script_kv *kv), void *to);
 void script_store_free(struct script_queue *queue);
+
+// --- script_stats.c ---
+struct script_counters *script_counters_of(struct slice name);
+void script_counters_add(struct script_counters *counters, const struct script_call *call,
+                         bool over);
+void script_counters_kill(struct script_counters *counters);
 
 // --- script_load.c ---
 void script_task_send(struct script_process *process);

@@ -34,14 +34,14 @@ struct script_queue *script_queue_of(struct script_pool *pool, struct slice name
     queue = calloc(1, sizeof *queue);
     if (!queue) return NULL;
     snprintf(queue->name, sizeof queue->name, "%.*s", SLICE_FMT(name));
-    queue->stats.hook = slice_str(queue->name);
+    queue->counters = script_counters_of(name);
     queue->estimate_ns = ESTIMATE_FIRST_NS;
     list_init(&queue->turn);
     list_init(&queue->waiting);
     list_init(&queue->versions);
     list_init(&queue->writes);
     map_init(&queue->writes_by_key);
-    if (map_put(&pool->queues, queue->stats.hook, queue)) return queue;
+    if (map_put(&pool->queues, slice_str(queue->name), queue)) return queue;
     free(queue);
     return NULL;
 }
@@ -173,20 +173,6 @@ void script_queue_send(struct script_pool *pool, enum script_lane lane) {
 
 // --- answers ---
 
-static void count_answer(struct script_queue *queue, struct script_call *call, bool over) {
-    struct script_stats *stats = &queue->stats;
-    stats->calls++;
-    stats->cpu_ns += call->cpu_ns;
-    if (call->memory_peak > stats->memory_peak) stats->memory_peak = call->memory_peak;
-    if (call->outcome != SCRIPT_ERROR) return;
-    stats->errors++;
-    stats->timeouts += over;
-    char text[sizeof stats->last_error];
-    snprintf(text, sizeof text, "%.*s", SLICE_FMT(call->error));
-    stats->last_error_count = strcmp(text, stats->last_error) ? 1 : stats->last_error_count + 1;
-    memcpy(stats->last_error, text, sizeof text);
-}
-
 // True when this webhook exceeds the budget so often that it must not go on.
 static bool judge_window(struct script_queue *queue, bool over) {
     int64_t now = clock_mono_ns();
@@ -292,7 +278,7 @@ void script_queue_done(struct script_process *process, struct slice body) {
         return;
     }
     script_store_keep(queue, call->changes, pool->opts.kv_load != NULL);
-    count_answer(queue, call, done.over_budget);
+    script_counters_add(queue->counters, call, done.over_budget);
     judge_lane(pool, queue, call->cpu_ns, done.over_budget);
     call->quarantine = judge_window(queue, done.over_budget);
     take_turn(pool, queue);
@@ -324,13 +310,13 @@ static void give_up(struct script_process *process, struct script_call *call) {
              (int)(file.n < 100 ? file.n : 100), file.p, script_process_epitaph(process));
     call->quarantine = true;
     script_call_set(call, SCRIPT_ERROR, "process", text);
-    count_answer(call->queue, call, false);
+    script_counters_add(call->queue->counters, call, false);
     call->done(call);
 }
 
 static void strike(struct script_process *process, struct script_call *call) {
     process->answered = true; // it started well enough for this call to end it
-    call->queue->stats.kills++;
+    script_counters_kill(call->queue->counters);
     call->queue->wanted = LANE_SLOW;
     call->strikes++;
 }

@@ -114,7 +114,7 @@ static struct script_kv *stored_keys(struct script_pool *pool, struct script_que
     struct script_kv *list = NULL;
     struct gather gather = { arena, &list, false };
     if (pool->opts.kv_load)
-        pool->opts.kv_load(pool->opts.kv_user, queue->stats.hook, gather_kv, &gather);
+        pool->opts.kv_load(pool->opts.kv_user, slice_str(queue->name), gather_kv, &gather);
     script_store_each(queue, gather_kv, &gather);
     return list;
 }
