@@ -323,17 +323,20 @@ void sandbox_free(struct sandbox *sandbox) {
     free(sandbox);
 }
 
-// LuaJIT collects only while it allocates, so a script can meet its cap with most
-// of the heap garbage. Between calls there is time to look; not at every call when
-// what is there is really in use.
-static void tidy(struct sandbox *sandbox, bool exhausted) {
-    size_t half = sandbox->memory_max / 2;
-    bool grown = sandbox->memory > half && sandbox->memory > sandbox->collected + half / 4;
-    if (!exhausted && !grown) return;
+void sandbox_tidy(struct sandbox *sandbox) {
     lua_pushvalue(sandbox->L, SLOT_COLLECT);
     lua_pcall(sandbox->L, 0, 0, 0); // shrinking the string table may want memory and fail
     lua_settop(sandbox->L, SLOTS);
     sandbox->collected = sandbox->memory;
+}
+
+// LuaJIT collects only while it allocates, so a script can meet its cap with most
+// of the heap garbage. Between calls there is time to look; not at every call when
+// what is there is really in use.
+static void tidy_when_full(struct sandbox *sandbox, bool exhausted) {
+    size_t half = sandbox->memory_max / 2;
+    bool grown = sandbox->memory > half && sandbox->memory > sandbox->collected + half / 4;
+    if (exhausted || grown) sandbox_tidy(sandbox);
 }
 
 // CPU time of a call and of tidying up after it. The CPU clock is a system call, so
@@ -384,7 +387,7 @@ struct sandbox_result sandbox_protect(struct sandbox *sandbox,
     if (end != SANDBOX_DONE) complete_text(end, status);
     if (sandbox->over) lua_sethook(L, NULL, 0, 0);
     sandbox->over = false;
-    tidy(sandbox, end == SANDBOX_OUT_OF_MEMORY);
+    tidy_when_full(sandbox, end == SANDBOX_OUT_OF_MEMORY);
     int64_t cpu_ns = spent_ns(clock_mono_ns() - start);
     return (struct sandbox_result){ .end = end,
                                     .text = slice(caught.text, caught.text_n),

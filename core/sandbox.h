@@ -96,6 +96,8 @@ struct sandbox_result {
 struct sandbox_result sandbox_protect(struct sandbox *sandbox,
                                       void (*body)(lua_State *L, void *user), void *user,
                                       int64_t budget_ms);
+// A full collection, between calls.
+void sandbox_tidy(struct sandbox *sandbox);
 
 // Raises "CPU budget exceeded" (with the file:line of the running Lua function)
 // when the budget is used up. Every C function that loops calls it once in
@@ -132,8 +134,8 @@ void sandbox_push_delivery(lua_State *L, struct slice id, uint32_t attempts,
 // Reads one request that transform left at `index` back into sandbox->arena: nil
 // is sandbox->request as the hook changed it, a request view is itself, a table
 // with any of method, url, query, headers, body is sandbox->request with those
-// replaced (headers: those named are set, false removes one). Raises when it is none of these. Types and bytes only: whether the
-// request may be sent is for request_check.
+// replaced (headers: those named are set, false removes one). Raises when it is none of these.
+// Types and bytes only: whether the request may be sent is for request_check.
 void sandbox_read_request(lua_State *L, int index, struct request *request);
 // The same for transform's whole result: nil, one request, or a list of
 // requests (which may be empty).

@@ -226,7 +226,10 @@ struct sandbox_script *sandbox_script_new(const struct sandbox_script_opts *opts
     script->sandbox->loading = false;
     script->sandbox->arena = NULL;
     arena_deinit(&scratch);
-    if (result.end == SANDBOX_DONE) return script;
+    if (result.end == SANDBOX_DONE) {
+        sandbox_tidy(script->sandbox); // what loading left; ten thousand states add up
+        return script;
+    }
     tell_problem(problem, script, &result);
     sandbox_script_free(script);
     return NULL;
