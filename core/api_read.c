@@ -17,6 +17,7 @@ struct file_row {
     unsigned stages;
     bool live;
     int64_t loaded_ms, since_ms;
+    struct script_stats *stats; // NULL: its script has not run
     struct file_row *next;
 };
 
@@ -399,6 +400,40 @@ static void add_stages(struct buf *out, unsigned stages) {
     buf_byte(out, ']');
 }
 
+// The counters stand under a lock while they are walked, so they are only copied there.
+struct counted {
+    struct map rows;
+    struct arena *arena;
+};
+
+static void on_stats(void *user, const struct script_stats *stats) {
+    struct counted *counted = user;
+    struct file_row *row = map_get(&counted->rows, stats->hook);
+    if (row) row->stats = arena_alloc(counted->arena, sizeof *stats);
+    if (row && row->stats) *row->stats = *stats;
+}
+
+static void gather_stats(struct file_row *rows, struct arena *arena) {
+    struct counted counted = { .arena = arena };
+    map_init(&counted.rows);
+    for (struct file_row *row = rows; row; row = row->next) map_put(&counted.rows, row->name, row);
+    script_stats_each(on_stats, &counted);
+    map_deinit(&counted.rows);
+}
+
+static void add_stats(struct buf *out, const struct script_stats *stats) {
+    if (!stats) return;
+    buf_printf(out,
+               ",\"calls\":%llu,\"errors\":%llu,\"timeouts\":%llu,\"kills\":%llu,\"cpu_ms\":%.3f,"
+               "\"memory_peak\":%zu",
+               (unsigned long long)stats->calls, (unsigned long long)stats->errors,
+               (unsigned long long)stats->timeouts, (unsigned long long)stats->kills,
+               (double)stats->cpu_ns / 1e6, stats->memory_peak);
+    if (!stats->last_error_count) return;
+    add_text(out, "last_error", slice_str(stats->last_error));
+    buf_printf(out, ",\"last_error_count\":%llu", (unsigned long long)stats->last_error_count);
+}
+
 void api_get_scripts(struct api *api, struct exchange *exchange, const struct slice *parts) {
     (void)parts;
     struct file_row *rows = NULL;
@@ -406,6 +441,7 @@ void api_get_scripts(struct api *api, struct exchange *exchange, const struct sl
     struct buf out;
     buf_init(&out, ANSWER_MAX);
     gather_files(api, &gather);
+    gather_stats(rows, exchange->arena);
     buf_add(&out, S("{\"scripts\":["));
     for (const struct file_row *row = rows; row; row = row->next) {
         buf_add(&out, row == rows ? S("{\"name\":") : S(",{\"name\":"));
@@ -416,6 +452,7 @@ void api_get_scripts(struct api *api, struct exchange *exchange, const struct sl
         if (row->error.n) add_text(&out, "error", row->error);
         add_stages(&out, row->stages);
         add_time(&out, "loaded", row->loaded_ms);
+        add_stats(&out, row->stats);
         buf_byte(&out, '}');
     }
     buf_add(&out, S("]}"));
