@@ -25,7 +25,7 @@ enum err store_hook_number(struct store *store, struct slice name, int64_t *numb
 
 // --- Events in ---
 
-static enum err put_event_row(struct store *store, const struct event *event, bool *new,
+static enum err put_event_row(struct store *store, const struct event *event, bool *fresh,
                               struct fail *fail) {
     struct query q = query_start(&store->sql, SQL_PUT_EVENT);
     query_put_int(&q, store->next_event);
@@ -38,7 +38,7 @@ static enum err put_event_row(struct store *store, const struct event *event, bo
     query_put_int(&q, store_crc_event(event));
     query_put_blob(&q, event->json);
     enum err err = store_done(store, query_run(&q), "storing an event", fail);
-    *new = !err &&sqlite3_changes(store->sql.db) > 0;
+    *fresh = !err && sqlite3_changes(store->sql.db) > 0;
     return err;
 }
 
@@ -79,10 +79,10 @@ enum err store_put_event(struct store *store, const struct event *event,
     if (targets_count > STORE_FANOUT_MAX)
         return fail_set(fail, ERR_LIMIT, 0, "fan_out", "an event for more than %d deliveries",
                         STORE_FANOUT_MAX);
-    bool new = false;
-    err = put_event_row(store, event, &new, fail);
+    bool fresh = false;
+    err = put_event_row(store, event, &fresh, fail);
     if (err) return err;
-    if (!new) return compare_event(store, event, result, event_number, fail);
+    if (!fresh) return compare_event(store, event, result, event_number, fail);
     *result = STORE_NEW;
     *event_number = store->next_event++;
     for (size_t i = 0; i < targets_count && !err; i++) {
