@@ -304,7 +304,7 @@ static void on_describe(struct slice body) {
     flush();
 }
 
-static void on_test(struct slice body) {
+static void on_test(enum wire_kind kind, struct slice body) {
     struct wire_test test;
     struct buf report;
     bool ok = false;
@@ -313,7 +313,8 @@ static void on_test(struct slice body) {
     struct sandbox_held *held = *slot_of(test.hook);
     if (!held) leave("test of a script that is not loaded");
     buf_init(&report, DESCRIPTION_MAX);
-    sandbox_test(held, &test, &process.limits, &report, &ok);
+    (kind == WIRE_TEST ? sandbox_test : sandbox_profile)(held, &test, &process.limits, &report,
+                                                         &ok);
     wire_put_tested(&process.out, &(struct wire_tested){ test.serial, ok, buf_slice(&report) });
     buf_deinit(&report);
     flush();
@@ -325,7 +326,8 @@ static void handle(enum wire_kind kind, struct slice body) {
     case WIRE_DROP: on_drop(body); break;
     case WIRE_CALL: on_call(body); break;
     case WIRE_DESCRIBE: on_describe(body); break;
-    case WIRE_TEST: on_test(body); break;
+    case WIRE_TEST:
+    case WIRE_PROFILE: on_test(kind, body); break;
     default: leave("unexpected frame");
     }
     if (process.unsent_ns > FLUSH_CPU_NS || process.out.n > FLUSH_BYTES) flush();

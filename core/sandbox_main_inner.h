@@ -33,4 +33,9 @@ void sandbox_lock_renew(void);
 void sandbox_test(struct sandbox_held *held, const struct wire_test *test,
                   const struct wire_hello *limits, struct buf *report, bool *ok);
 
+// Runs the events of `test` for a while and tells which lines took the time:
+// {"calls","ns","lines":[{"file","line","ns","hits"}…]}, the slowest first.
+void sandbox_profile(struct sandbox_held *held, const struct wire_test *test,
+                     const struct wire_hello *limits, struct buf *report, bool *ok);
+
 #endif

@@ -112,6 +112,12 @@ void script_call(struct script_pool *pool, struct script_call *call);
 void script_test(struct script_pool *pool, struct hook *hook, struct slice test_source,
                  void (*done)(void *user, bool ok, struct slice report_json), void *user);
 
+// Runs events (a JSON list of them, as event_read takes one) through the hook for about a
+// second and tells which lines of it took the time; the report is JSON, see
+// sandbox_main_profile.c. Asynchronous.
+void script_profile(struct script_pool *pool, struct hook *hook, struct slice events_json,
+                    void (*done)(void *user, bool ok, struct slice report_json), void *user);
+
 // Counters by webhook for `tuma scripts top`: over all pools and reloads of this process.
 struct script_stats {
     struct slice hook;

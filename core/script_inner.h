@@ -35,6 +35,8 @@ struct script_task {
     struct hook *hook;         // referenced: run its tests; NULL: describe `source`
     struct slice file, source; // in the arena
     struct slice libs;
+    struct slice tests; // hook.tests, or the events to profile
+    bool profile;
     char version[17];
     struct arena arena;
     void (*loaded)(void *user, const struct script_loaded *loaded);

@@ -195,21 +195,41 @@ void script_load(struct script_pool *pool, struct slice name, struct slice file,
     enqueue(pool, task);
 }
 
-void script_test(struct script_pool *pool, struct hook *hook, struct slice test_source,
-                 void (*done)(void *user, bool ok, struct slice report_json), void *user) {
+static struct script_task *test_new(struct script_pool *pool, struct hook *hook,
+                                    void (*done)(void *user, bool ok, struct slice report_json),
+                                    void *user) {
     struct script_task *task = task_new(pool, user);
     if (!task) {
         done(user, false, S("{\"tests\":[],\"passed\":0,\"failed\":1}"));
-        return;
+        return NULL;
     }
     task->tested = done;
     task->hook = hook_ref(hook);
     task->hard_ms = TESTS_MS + pool->opts.hard_ms;
-    struct slice stem =
-        slice(hook->file.p, slice_ends(hook->file, S(".lua")) ? hook->file.n - 4 : hook->file.n);
-    task->file = test_source.n ? arena_printf(&task->arena, "%.*s_test.lua", SLICE_FMT(stem))
-                               : arena_dup(&task->arena, hook->file);
-    join_sources(task, pool->opts.lib_dir, test_source);
+    task->file = arena_dup(&task->arena, hook->file);
+    task->source = slice("", 0);
+    task->tests = hook->tests;
+    return task;
+}
+
+void script_test(struct script_pool *pool, struct hook *hook, struct slice test_source,
+                 void (*done)(void *user, bool ok, struct slice report_json), void *user) {
+    struct script_task *task = test_new(pool, hook, done, user);
+    if (!task) return;
+    if (test_source.n) {
+        size_t stem_n = slice_ends(hook->file, S(".lua")) ? hook->file.n - 4 : hook->file.n;
+        task->file = arena_printf(&task->arena, "%.*s_test.lua", (int)stem_n, hook->file.p);
+        join_sources(task, pool->opts.lib_dir, test_source);
+    }
+    enqueue(pool, task);
+}
+
+void script_profile(struct script_pool *pool, struct hook *hook, struct slice events_json,
+                    void (*done)(void *user, bool ok, struct slice report_json), void *user) {
+    struct script_task *task = test_new(pool, hook, done, user);
+    if (!task) return;
+    task->profile = true;
+    task->tests = arena_dup(&task->arena, events_json);
     enqueue(pool, task);
 }
 
@@ -226,9 +246,9 @@ static void send_task(struct script_process *process, struct script_task *task) 
         script_process_kill(process, "no memory");
         return;
     }
-    wire_put_test(&process->out, &(struct wire_test){ task->serial, version->number, task->file,
-                                                      task->source.n ? task->source : slice("", 0),
-                                                      task->hook->tests });
+    wire_put_test(&process->out, task->profile ? WIRE_PROFILE : WIRE_TEST,
+                  &(struct wire_test){ task->serial, version->number, task->file, task->source,
+                                       task->tests });
 }
 
 void script_task_send(struct script_process *process) {

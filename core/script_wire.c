@@ -233,8 +233,8 @@ bool wire_take_describe(struct slice body, struct wire_describe *describe) {
     return all_taken(body);
 }
 
-void wire_put_test(struct buf *out, const struct wire_test *test) {
-    size_t start = begin(out, WIRE_TEST);
+void wire_put_test(struct buf *out, enum wire_kind kind, const struct wire_test *test) {
+    size_t start = begin(out, kind);
     buf_u64(out, test->serial);
     buf_u32(out, test->hook);
     buf_blob(out, test->file);

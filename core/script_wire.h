@@ -55,6 +55,7 @@ enum wire_kind {
     WIRE_CALL,
     WIRE_DESCRIBE,
     WIRE_TEST,
+    WIRE_PROFILE,
     // to the parent
     WIRE_DONE,
     WIRE_LOG,
@@ -121,11 +122,12 @@ struct wire_described {
     uint32_t line;
 };
 
+// Tests to run; for WIRE_PROFILE, events to run again and again.
 struct wire_test {
     uint64_t serial;
     uint32_t hook;             // loaded before
     struct slice file, source; // of a *_test.lua; empty: hook.tests
-    struct slice tests;        // JSON
+    struct slice tests;        // JSON; or the events, a list
 };
 struct wire_tested {
     uint64_t serial;
@@ -147,7 +149,7 @@ void wire_put_call(struct buf *out, const struct wire_call *call);
 void wire_put_done(struct buf *out, const struct wire_done *done);
 void wire_put_describe(struct buf *out, const struct wire_describe *describe);
 void wire_put_described(struct buf *out, const struct wire_described *described);
-void wire_put_test(struct buf *out, const struct wire_test *test);
+void wire_put_test(struct buf *out, enum wire_kind kind, const struct wire_test *test);
 void wire_put_tested(struct buf *out, const struct wire_tested *tested);
 void wire_put_log(struct buf *out, const struct wire_log *log);
 
