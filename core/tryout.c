@@ -106,6 +106,7 @@ static void on_loaded(void *user, const struct script_loaded *loaded) {
     }
     load->input.description = loaded->description;
     load->input.version = loaded->version;
+    load->input.source = loaded->source; // with the shared files it uses
     load->hook = hook_new(&load->input, load->found, load->user, &fail);
 }
 
@@ -209,6 +210,15 @@ bool tryout_test(struct tryout *t, struct hook *hook, struct slice source, struc
                  struct slice *report_json) {
     struct test_run run = { .tryout = t, .arena = arena };
     script_test(t->pool, hook, source, on_tested, &run);
+    turn(t);
+    *report_json = run.report;
+    return run.ok;
+}
+
+bool tryout_profile(struct tryout *t, struct hook *hook, struct slice events_json,
+                    struct arena *arena, struct slice *report_json) {
+    struct test_run run = { .tryout = t, .arena = arena };
+    script_profile(t->pool, hook, events_json, on_tested, &run);
     turn(t);
     *report_json = run.report;
     return run.ok;

@@ -42,6 +42,11 @@ void tryout_render(struct tryout *tryout, struct hook *hook, struct event *event
 bool tryout_test(struct tryout *tryout, struct hook *hook, struct slice source, struct arena *arena,
                  struct slice *report);
 
+// Runs the events (a JSON list) through the script for about a second; the report tells the
+// time by line, see sandbox_main_profile.c. False: no event reached the script.
+bool tryout_profile(struct tryout *tryout, struct hook *hook, struct slice events_json,
+                    struct arena *arena, struct slice *report);
+
 // "crm" → SCRIPTS/crm.lua; a path stays a path. `out` is NUL-terminated.
 void tryout_path(const struct config *config, const char *hook, char *out, size_t size);
 // Calls back for `path`, or for every webhook of the directory `path` in order of names;
