@@ -196,13 +196,13 @@ static void look_up(struct flight *flight) {
     resolver_lookup(flight->courier->opts.resolver, flight->parts.host, &flight->lookup);
 }
 
-static bool header_clean(const struct header *header) {
-    struct slice parts[] = { header->name, header->value };
-    for (size_t i = 0; i < 2; i++)
-        for (size_t k = 0; k < parts[i].n; k++)
-            if (parts[i].p[k] == '\r' || parts[i].p[k] == '\n' || parts[i].p[k] == '\0')
-                return false;
-    return header->name.n > 0 && slice_find(header->name, ':') == header->name.n;
+static bool text_clean(struct slice s) {
+    return slice_find(s, '\n') == s.n && slice_find(s, '\r') == s.n && slice_find(s, '\0') == s.n;
+}
+
+static bool header_clean(const struct header *h) {
+    return h->name.n > 0 && slice_find(h->name, ':') == h->name.n && text_clean(h->name) &&
+           text_clean(h->value);
 }
 
 // curl writes these bytes as they are: a line break would be a second header.

@@ -91,13 +91,24 @@ static void add_line(struct lines *lines, struct slice line) {
     lines->end = &node->next;
 }
 
+// "Name: value"; formatting functions would cost more than the rest of a send.
 static void add_header(struct lines *lines, const struct header *h) {
-    // "Name:" would remove a header; "Name;" sends one without a value.
     struct slice value = slice_trim(h->value);
+    char *line = arena_alloc(lines->arena, h->name.n + value.n + 3);
     if (slice_ieq(h->name, S("Content-Type"))) lines->has_content_type = true;
-    add_line(lines, value.n ? arena_printf(lines->arena, "%.*s: %.*s", SLICE_FMT(h->name),
-                                           SLICE_FMT(value))
-                            : arena_printf(lines->arena, "%.*s;", SLICE_FMT(h->name)));
+    if (!line) {
+        lines->failed = true;
+        return;
+    }
+    memcpy(line, h->name.p, h->name.n);
+    if (value.n) {
+        memcpy(line + h->name.n, ": ", 2);
+        memcpy(line + h->name.n + 2, value.p, value.n);
+        line[h->name.n + 2 + value.n] = '\0';
+    } else { // "Name:" would remove a header; "Name;" sends one without a value
+        memcpy(line + h->name.n, ";", 2);
+    }
+    add_line(lines, slice_str(line));
 }
 
 static bool set_headers(struct flight *flight) {

@@ -4,7 +4,6 @@
 // wants corrects it. On a kept-alive connection a request then costs none.
 #include <assert.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -17,10 +16,10 @@ struct watch {
     uv_poll_t poll;
     struct courier *courier;
     curl_socket_t fd;
-    int wanted;          // uv events curl asks for
-    int armed;           // uv events the loop watches
-    struct slice ends;   // `text` once the socket is connected: the key in courier->by_ends
-    char text[ENDS_MAX]; // "local port remote port"
+    int wanted;         // uv events curl asks for
+    int armed;          // uv events the loop watches
+    struct slice ends;  // `key` once the socket is connected: the key in courier->by_ends
+    char key[ENDS_MAX]; // both ports and both addresses
 };
 
 static void on_handle_closed(struct courier *courier) {
@@ -137,10 +136,15 @@ void loop_socket_closes(struct courier *courier, curl_socket_t fd) {
 // curl names a connection by its two ends only (CURLINFO_ACTIVESOCKET is not
 // set yet when PREREQ runs).
 
-static struct slice ends_text(const struct ends *ends, char text[ENDS_MAX]) {
-    int n = snprintf(text, ENDS_MAX, "%s %d %s %d", ends->local_ip, ends->local_port,
-                     ends->remote_ip, ends->remote_port);
-    return slice(text, (size_t)n < ENDS_MAX ? (size_t)n : ENDS_MAX - 1);
+static struct slice ends_key(const struct ends *ends, char key[ENDS_MAX]) {
+    const uint16_t ports[] = { (uint16_t)ends->local_port, (uint16_t)ends->remote_port };
+    size_t local_n = strnlen(ends->local_ip, INET6_ADDRSTRLEN);
+    size_t remote_n = strnlen(ends->remote_ip, INET6_ADDRSTRLEN);
+    memcpy(key, ports, sizeof ports);
+    memcpy(key + sizeof ports, ends->local_ip, local_n);
+    key[sizeof ports + local_n] = ' ';
+    memcpy(key + sizeof ports + local_n + 1, ends->remote_ip, remote_n);
+    return slice(key, sizeof ports + local_n + 1 + remote_n);
 }
 
 static int local_port(curl_socket_t fd) {
@@ -155,13 +159,13 @@ static int local_port(curl_socket_t fd) {
 void loop_name_socket(struct courier *courier, curl_socket_t fd, const struct ends *ends) {
     struct watch *watch = watch_of(courier, fd);
     if (!watch || watch->ends.n || local_port(fd) != ends->local_port) return;
-    struct slice key = ends_text(ends, watch->text);
+    struct slice key = ends_key(ends, watch->key);
     if (map_put(&courier->by_ends, key, watch)) watch->ends = key;
 }
 
 curl_socket_t loop_find_socket(const struct courier *courier, const struct ends *ends) {
-    char text[ENDS_MAX];
-    const struct watch *watch = map_get(&courier->by_ends, ends_text(ends, text));
+    char key[ENDS_MAX];
+    const struct watch *watch = map_get(&courier->by_ends, ends_key(ends, key));
     return watch ? watch->fd : CURL_SOCKET_BAD;
 }
 
