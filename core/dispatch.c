@@ -121,7 +121,9 @@ static int64_t start_ns(const struct dispatch_queue *q, int64_t now_ns) {
 }
 
 static int64_t disk_ns(const struct dispatch_queue *q, int64_t now_ns) {
-    if (!q->more || window_disk_due(q, now_ns)) return INT64_MAX; // wanted, or no room now
+    if (!q->more) return INT64_MAX;
+    if (q->fetch_after_ns > now_ns) return q->fetch_after_ns;
+    if (window_disk_due(q, now_ns)) return INT64_MAX; // wanted, or no room now
     return ms_to_ns(q->disk_due_ms - LOAD_AHEAD_MS);
 }
 

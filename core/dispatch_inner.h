@@ -73,12 +73,13 @@ struct dispatch_queue {
     int64_t arrivals_at_ns; // when that was computed
 
     // On disk.
-    bool more;           // rows behind the cursor
-    bool more_replays;   // among them redeliveries: live traffic may pass
-    bool scanning;       // the order is being read, nothing is loaded yet
-    bool stopped;        // this page: the rest is not wanted now
-    bool skipped;        // rows before the cursor whose key was blocked
-    int64_t disk_due_ms; // no row behind the cursor is due earlier
+    bool more;              // rows behind the cursor
+    bool more_replays;      // among them redeliveries: live traffic may pass
+    bool scanning;          // the order is being read, nothing is loaded yet
+    bool stopped;           // this page: the rest is not wanted now
+    bool skipped;           // rows before the cursor whose key was blocked
+    int64_t disk_due_ms;    // no row behind the cursor is due earlier
+    int64_t fetch_after_ns; // no page before that: there was no memory
     int64_t cursor_due_ms, cursor_delivery;
     int64_t skip_due_ms, skip_delivery; // the first skipped row
 

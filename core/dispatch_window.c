@@ -195,10 +195,10 @@ static bool load_room(const struct dispatch_queue *q, size_t part) {
 bool window_wants(const struct dispatch_queue *q, int64_t now_ns) {
     if (q->held || !q->more) return false;
     if (q->scanning) return true;
-    return window_disk_due(q, now_ns) && load_room(q, 2);
+    return window_disk_due(q, now_ns) && now_ns >= q->fetch_after_ns && load_room(q, 2);
 }
 
-// Reads no further on this page; looks again when rows are due at `due_ms`.
+// Reads no further on this page: the next row is due at `due_ms` and not wanted yet.
 static void stop(struct dispatch_queue *q, int64_t due_ms) {
     q->stopped = true;
     q->disk_due_ms = due_ms;
@@ -209,12 +209,17 @@ static void pass(struct dispatch_queue *q, const struct dispatch_item *row) {
     q->cursor_delivery = row->delivery;
 }
 
+// There is no memory for it; that may be over in a moment.
+static void stop_for_a_while(struct dispatch_queue *q, int64_t due_ms, int64_t now_ns) {
+    stop(q, due_ms);
+    q->fetch_after_ns = now_ns + ms_to_ns(LOAD_AHEAD_MS);
+}
+
 static void load(struct dispatch_queue *q, const struct dispatch_item *row, int64_t now_ns) {
-    int64_t later_ms = now_ns / NS_PER_MS + 2 * LOAD_AHEAD_MS;
     struct dispatch_key *key;
     enum order_place place = order_admit(q, row->order_key, row->delivery, &key);
     if (place == ORDER_FULL) {
-        stop(q, later_ms);
+        stop_for_a_while(q, row->due_ms, now_ns);
         return;
     }
     if (place == ORDER_SKIP) {
@@ -223,8 +228,8 @@ static void load(struct dispatch_queue *q, const struct dispatch_item *row, int6
         return;
     }
     struct dispatch_entry *entry = entry_new(q, row);
-    if (!entry) { // no memory; the key's record stays and names it head
-        stop(q, later_ms);
+    if (!entry) { // the key's record stays and names it head
+        stop_for_a_while(q, row->due_ms, now_ns);
         return;
     }
     pass(q, row);
