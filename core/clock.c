@@ -57,20 +57,23 @@ size_t clock_format(int64_t wall_ms, char out[CLOCK_TEXT]) {
 }
 
 // Reads exactly `digits` decimal digits at *p, moving it on; -1 when they are not there.
-static int take_digits(struct slice *s, int digits) {
+static inline int take_digits(struct slice *s, int digits) {
     int value = 0;
     if (s->n < (size_t)digits) return -1;
     for (int i = 0; i < digits; i++) {
-        if (s->p[i] < '0' || s->p[i] > '9') return -1;
-        value = value * 10 + (s->p[i] - '0');
+        unsigned digit = (unsigned)(unsigned char)s->p[i] - '0';
+        if (digit > 9) return -1;
+        value = value * 10 + (int)digit;
     }
-    *s = slice_from(*s, (size_t)digits);
+    *s = slice(s->p + digits, s->n - (size_t)digits);
     return value;
 }
 
-static bool take_byte(struct slice *s, const char *any_of) {
-    if (!s->n || !strchr(any_of, s->p[0]) || !s->p[0]) return false;
-    *s = slice_from(*s, 1);
+static inline bool take_byte(struct slice *s, const char *any_of) {
+    if (!s->n) return false;
+    while (*any_of && *any_of != s->p[0]) any_of++;
+    if (!*any_of) return false;
+    *s = slice(s->p + 1, s->n - 1);
     return true;
 }
 
