@@ -33,6 +33,7 @@ struct envelope {
     struct json_scan scan;
     struct event *event;
     struct slice members[MEMBERS]; // source texts; p is NULL where there is none
+    unsigned plain;                // one bit a member: a string without escapes
     const char *in_table;          // the object that the tag table was filled from
     struct slice unknown;          // the first key that is no member of a native event
     int64_t received_ms;
@@ -143,19 +144,35 @@ static bool refuse_syntax(struct envelope *e, const char *problem) {
                      early ? "the text ends too early" : problem);
 }
 
+// A member's value, at the scan.
+static bool read_value(struct envelope *e, enum member member) {
+    struct slice content;
+    unsigned bit = 1u << member;
+    e->plain &= ~bit;
+    if (*e->scan.p == '{' && (member == TAGS || member == DATA)) return read_tags(e);
+    if (*e->scan.p != '"') return json_scan_value(&e->scan);
+    e->scan.p++;
+    if (json_scan_plain(&e->scan, &content)) {
+        e->plain |= bit;
+        return true;
+    }
+    e->scan.p--;
+    return json_scan_value(&e->scan);
+}
+
 // One member; the scan stands at its key.
 static bool read_member(struct envelope *e) {
     struct slice key;
-    bool escaped;
+    bool escaped = false;
     if (*e->scan.p != '"') return refuse_syntax(e, "a quoted key belongs here");
     e->scan.p++;
-    if (!json_scan_string(&e->scan, &key, &escaped)) return false;
+    if (!json_scan_plain(&e->scan, &key) && !json_scan_string(&e->scan, &key, &escaped))
+        return false;
     if (*skip_blanks(e) != ':') return refuse_syntax(e, "a colon belongs here");
     e->scan.p++;
     const char *first = skip_blanks(e);
     enum member member = member_of(key, escaped);
-    bool tags = (member == TAGS || member == DATA) && *first == '{';
-    if (!(tags ? read_tags(e) : json_scan_value(&e->scan))) return false;
+    if (!read_value(e, member)) return false;
     if (member < MEMBERS) e->members[member] = slice(first, (size_t)(e->scan.p - first));
     if (member > TAGS && !e->unknown.p) e->unknown = key;
     return true;
@@ -185,8 +202,9 @@ static bool read_members(struct envelope *e) {
 static bool member_text(struct envelope *e, enum member member, bool number, const char *type,
                         struct slice *text) {
     struct slice raw = e->members[member];
-    *text = slice(NULL, 0);
-    if (!raw.p || slice_eq(raw, S("null"))) return true;
+    bool plain = e->plain >> member & 1;
+    *text = plain ? slice(raw.p + 1, raw.n - 2) : slice(NULL, 0);
+    if (plain || !raw.p || slice_eq(raw, S("null"))) return true;
     if (number && raw.p[0] != '"' && json_is_number(raw)) {
         *text = raw;
         return true;

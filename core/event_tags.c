@@ -43,7 +43,7 @@ static inline void window_seek(struct window *w, const char *p) {
 
 static inline const char *window_next(struct window *w) {
     while (!w->mask) w->mask = block_mask(w->block += 64);
-    const char *p = w->block + __builtin_ctzll(w->mask);
+    const char *p = w->block + (unsigned)__builtin_ctzll(w->mask);
     w->mask &= w->mask - 1;
     return p;
 }
@@ -210,16 +210,16 @@ static __attribute__((noinline)) const char *read_odd_member(struct json_scan *s
     return p;
 }
 
-// Does a colon, perhaps a space, and a quote stand here?
-static inline bool colon_follows(const char *p) {
-    return p[0] == ':' && (p[1] == '"' || (p[1] == ' ' && p[2] == '"'));
+// Does `":"` or `": "` and a quote stand here? (Compilers make short comparisons of memcmp.)
+static inline bool is_key_end(const char *p) {
+    return memcmp(p, "\":\"", 3) == 0 || memcmp(p, "\": \"", 4) == 0;
 }
 
-// How many bytes stand between a value and the quote of the next key, when that
-// is a comma and perhaps a space; else 0.
-static inline size_t comma_bytes(const char *p) {
-    if (p[0] == ',' && p[1] == '"') return 1;
-    return p[0] == ',' && p[1] == ' ' && p[2] == '"' ? 2 : 0;
+// How far the next key's opening quote is from a value's closing one, when
+// there is a comma and perhaps a space between them; else 0.
+static inline size_t next_key_at(const char *p) {
+    if (memcmp(p, "\",\"", 3) == 0) return 2;
+    return memcmp(p, "\", \"", 4) == 0 ? 3 : 0;
 }
 
 // Members of known keys with plain string values, from the opening quote at *p
@@ -231,12 +231,12 @@ static bool read_plain_members(struct json_scan *scan, struct tag_set *tags, con
     struct window window = { .start = scan->start };
     struct known_key(*known)[2] = known_keys;
     struct tag_value *values = tags->values;
-    size_t count = tags->count, keys_left = scan->keys_left, between = 1;
+    size_t count = tags->count, keys_left = scan->keys_left, next = 1;
     window_seek(&window, *p);
-    while (keys_left && between) {
+    while (keys_left && next) {
         const char *first = window_next(&window) + 1, *last = window_next(&window);
-        uint16_t id = recall_key(known, first, (size_t)(last - first));
-        if (id >= count || *last != '"' || !colon_follows(last + 1)) break;
+        size_t id = recall_key(known, first, (size_t)(last - first));
+        if (id >= count || !is_key_end(last)) break;
         const char *value = window_next(&window) + 1, *end = window_next(&window);
         if (*end != '"' || (size_t)(end - value) > EVENT_VALUE_MAX) break;
         values[id].p = value;
@@ -244,11 +244,11 @@ static bool read_plain_members(struct json_scan *scan, struct tag_set *tags, con
         values[id].kind = TAG_STRING;
         values[id].flags = TAG_JSON_SAFE;
         keys_left--;
-        between = comma_bytes(end + 1);
-        *p = end + 1 + between;
+        next = next_key_at(end);
+        *p = next ? end + next : end + 1;
     }
     scan->keys_left = keys_left;
-    return between != 0;
+    return next != 0;
 }
 
 static bool read_members(struct json_scan *scan, struct tag_set *tags, const char *p) {
