@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The store's crash rig: kills, power cuts, torn writes, failing disks.
 
-    tests/crash/store.py [--short|--long] [--only kill,everywhere,torn,power,faults,flips,full]
+    tests/crash/store.py [--short|--long] [--only kill,everywhere,torn,power,faults,flips,full,readonly]
                          [--seed N] [--count N] [--build DIR] [--tap]
 
 Each experiment compares what the writer said it had committed with what a
@@ -29,7 +29,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CORE = "store*.c crc.c fail.c clock.c arena.c id.c map.c buf.c log.c json*.c tag.c event*.c"
 CALLS = 800    # on store files in a life of 12 batches
-LIVES_MAX = 10  # lives of one store before a fresh one is taken
+LIVES_MAX = 5  # lives of one store before a fresh one is taken
 
 Outcome = collections.namedtuple("Outcome", "runs bad notes")
 
@@ -157,7 +157,7 @@ def kill(rig, count, options=()):
         writer = Writer(rig, directory, run, seed, 100000 if by_time else 100, options, env)
         if by_time:
             writer.wait_for_first()
-            time.sleep(rig.random.uniform(0, 0.06))
+            time.sleep(rig.random.uniform(0, 0.03))
             writer.process.kill()
         said = writer.finish()
         return rig.check([directory])[0], said
@@ -438,6 +438,28 @@ def full(rig, count):
     return Outcome(count, bad, notes)
 
 
+def readonly(rig, count, options=()):
+    """A file system that is read-only: refused by name, and everything is there once it is writable."""
+    bad, notes = 0, []
+    loop = Loop(rig, 24)
+    try:
+        for life in range(count):
+            directory = loop.mount / f"store{life}"
+            said = Writer(rig, directory, 0, life, 20).finish()
+            Loop.command("mount", "-o", "remount,ro", loop.mount)
+            refused = Writer(rig, directory, 1, life, 20).finish()
+            Loop.command("mount", "-o", "remount,rw", loop.mount)
+            wrong = rig.judge(rig.check([directory])[0], said, 0)
+            if refused.failures != ["store_read_only"] or refused.acked != (0, 0):
+                wrong = wrong or f"refused with {refused.failures}"
+            if wrong:
+                bad += 1
+                notes.append(f"life {life}: {wrong}")
+    finally:
+        loop.down()
+    return Outcome(count, bad, notes)
+
+
 # --- flipped bits ---
 
 def flips(rig, count, options=()):
@@ -479,6 +501,7 @@ EXPERIMENTS = [
     ("faults", faults, 30, 1000, EARLY, 20, 50, False),
     ("flips", flips, 40, 1000, TRUSTING, 60, 200, False),
     ("full", full, 1, 10, None, 0, 0, True),
+    ("readonly", readonly, 1, 5, None, 0, 0, True),
 ]
 
 

@@ -277,6 +277,30 @@ static void a_store_that_vanishes_stops_the_writer(void) {
     finish();
 }
 
+static void a_store_of_somebody_else_is_refused(void) {
+    start();
+    put_alone("e1", 1, 1);
+    store_close(store);
+    CHECK(chmod(dir, geteuid() == 0 ? 0700 : 0) == 0);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        if (geteuid() == 0 && setuid(65534) != 0) _exit(9);
+        struct store *wrong = store_open(&(struct store_opts){ .dir = dir, .create = true }, &fail);
+        struct store_reader *r = store_reader_open(dir, NULL);
+        _exit(!wrong && !r && fail.code == ERR_DENIED && strcmp(fail.type, "store_denied") == 0
+                  ? 0
+                  : 1);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK_INT(status, 0);
+    chmod(dir, 0700);
+    open_store();
+    CHECK_INT(list((struct store_filter){ .hook = 0 }, 10).count, 1);
+    finish();
+}
+
 static void a_path_too_long_is_said(void) {
     char path[2000];
     memset(path, 'x', sizeof path - 1);
@@ -297,6 +321,7 @@ static const struct check_case cases[] = {
     { "store: a row that changed on disk is not sent", a_row_that_changed_on_disk_is_not_sent },
     { "store: no flipped bit gets an altered event out", no_flipped_bit_gets_an_altered_event_out },
     { "store: a store that vanishes stops the writer", a_store_that_vanishes_stops_the_writer },
+    { "store: a store of somebody else is refused", a_store_of_somebody_else_is_refused },
     { "store: a path too long is said", a_path_too_long_is_said },
 };
 CHECK_MAIN(cases)
