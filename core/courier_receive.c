@@ -62,7 +62,19 @@ static curl_socket_t on_open_socket(void *user, curlsocktype purpose,
     return fd;
 }
 
+// A connection that ends in the middle of an answer: how much had come tells a
+// header line without end from our own lack of memory (both are curl's code 27).
+static void leave_socket(struct courier *courier, curl_socket_t fd) {
+    for (struct list *link = courier->active.next; link != &courier->active; link = link->next) {
+        struct flight *flight = list_item(link, struct flight, link);
+        if (flight->fd != fd || flight->multiplexed) continue;
+        if (!flight->complete) flight->raw = probe_bytes_received(fd);
+        flight->fd = CURL_SOCKET_BAD;
+    }
+}
+
 static int on_close_socket(void *user, curl_socket_t fd) {
+    leave_socket(user, fd);
     loop_socket_closes(user, fd);
     return close(fd);
 }
