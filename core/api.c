@@ -206,9 +206,7 @@ int64_t api_hook_number(struct store_reader *reader, struct slice name) {
 // --- answers of the journal ---
 
 static void on_accepted(struct api *api, struct intake *intake) {
-    struct ingest *ingest = intake->user;
-    ingest_answer(ingest);
-    intake_free(intake);
+    ingest_answer(intake->user);
     api_settled(api);
 }
 

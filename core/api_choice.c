@@ -13,6 +13,7 @@ const char *const choice_state_names[6] = { "pending", "delivered", "exhausted",
 enum { TEXT_MAX = 256 };
 
 static bool bad(struct fail *fail, struct slice name, const char *text) {
+    if (!name.n) name = S("query");
     fail_set(fail, ERR_INPUT, 0, "bad_parameter", "%.*s: %s", SLICE_FMT(name), text);
     fail_path(fail, "%.*s", SLICE_FMT(name));
     return false;

@@ -337,5 +337,4 @@ void api_post_events(struct api *api, struct exchange *exchange, const struct sl
         return;
     }
     ingest_answer(ingest);
-    intake_free(ingest->intake);
 }

@@ -95,7 +95,7 @@ struct ingest {
     size_t count;
     bool single;
 };
-// Answers from the entries and, when something was taken, the intake's results.
+// Answers from the entries and the intake's results, and frees both.
 void ingest_answer(struct ingest *ingest);
 
 // --- api_admin.c ---

@@ -99,11 +99,14 @@ static void answer_batch(struct ingest *ingest) {
 }
 
 void ingest_answer(struct ingest *ingest) {
-    // The journal refuses an intake as one.
-    if (ingest->intake->count && refused_as_a_whole(ingest->intake->items[0].result))
-        refuse(ingest, ingest->intake->items[0].result);
+    // The entries go with the exchange, the intake does not.
+    struct intake *intake = ingest->intake;
+    if (intake->count &&
+        refused_as_a_whole(intake->items[0].result)) // the journal refuses all or none
+        refuse(ingest, intake->items[0].result);
     else if (ingest->single)
         answer_single(ingest);
     else
         answer_batch(ingest);
+    intake_free(intake);
 }
