@@ -3,8 +3,9 @@ local hook = {
   on = { "call.failure", "call.converted" },
   rate = "20/s burst 5",
   request = {
-    url = "https://hooks.slack.example/services/[SECRET:SLACK_PATH]",
-    body = [=[{"text": "[MESSAGE]"}]=],
+    url = "https://slack.example/api/chat.postMessage",
+    headers = { Authorization = "Bearer [SECRET:SLACK_TOKEN]" },
+    body = [=[{"channel": "#calls", "text": "[MESSAGE]"}]=],
   },
 }
 
@@ -19,8 +20,8 @@ end
 hook.tests = {
   { name = "a conversion names the amount",
     event = { type = "call.converted", CALLER_ID = "+13105559876", REVENUE_PAID_OUT = "35.00" },
-    expect = { body = { text = ":moneybag: (310) 555-9876 converted for $35.00" } } },
+    expect = { body = { channel = "#calls", text = ":moneybag: (310) 555-9876 converted for $35.00" } } },
   { name = "a failure names the target", event = { type = "call.failure", FROM = "+13105559876", TARGET_NAME = "Solar West" },
-    expect = { body = { text = ":warning: Call from (310) 555-9876 to Solar West failed" } } },
+    expect = { body = { channel = "#calls", text = ":warning: Call from (310) 555-9876 to Solar West failed" } } },
 }
 return hook

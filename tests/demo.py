@@ -27,7 +27,7 @@ import day
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 HOOKS = ["plain-json", "form-post", "long-calls", "lead-score", "fan-out", "slack", "signed", "when"]
-SECRETS = {"CRM_TOKEN": "demo-crm-token", "SLACK_PATH": "T00/B00/demo", "PARTNER_KEY": "demo-partner-key"}
+SECRETS = {"CRM_TOKEN": "demo-crm-token", "SLACK_TOKEN": "xoxb-demo", "PARTNER_KEY": "demo-partner-key"}
 
 
 # --- What must arrive: one function a webhook, from an event's tags ---
@@ -101,7 +101,7 @@ def want_slack(kind, tags):
         message = f":moneybag: {who} converted for ${tags['REVENUE_PAID_OUT']}"
     else:
         return
-    yield ("POST", "/hooks.slack.example/services/" + pct(SECRETS["SLACK_PATH"]), '{"text": "%s"}' % js(message), {})
+    yield ("POST", "/slack.example/api/chat.postMessage", '{"channel": "#calls", "text": "%s"}' % js(message), {"authorization": "Bearer " + SECRETS["SLACK_TOKEN"]})
 
 
 def want_signed(kind, tags):
