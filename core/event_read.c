@@ -37,7 +37,7 @@ struct envelope {
     const char *in_table;          // the object that the tag table was filled from
     struct slice unknown;          // the first key that is no member of a native event
     int64_t received_ms;
-    size_t keys_max;
+    size_t keys_max, members_count;
 };
 
 static bool refuse_at(struct envelope *e, const char *p, enum err code, const char *type,
@@ -149,7 +149,10 @@ static bool read_value(struct envelope *e, enum member member) {
     struct slice content;
     unsigned bit = 1u << member;
     e->plain &= ~bit;
-    if (*e->scan.p == '{' && (member == TAGS || member == DATA)) return read_tags(e);
+    // Only the first one: clearing the table for every further one would cost
+    // a hostile sender little and us much.
+    bool tags = (member == TAGS || member == DATA) && !e->in_table;
+    if (tags && *e->scan.p == '{') return read_tags(e);
     if (*e->scan.p != '"') return json_scan_value(&e->scan);
     e->scan.p++;
     if (json_scan_plain(&e->scan, &content)) {
@@ -165,6 +168,8 @@ static bool read_member(struct envelope *e) {
     struct slice key;
     bool escaped = false;
     if (*e->scan.p != '"') return refuse_syntax(e, "a quoted key belongs here");
+    if (e->members_count++ == EVENT_KEYS_MAX)
+        return refuse_at(e, e->scan.p, ERR_LIMIT, "too_many_keys", "an event has too many members");
     e->scan.p++;
     if (!json_scan_plain(&e->scan, &key) && !json_scan_string(&e->scan, &key, &escaped))
         return false;

@@ -325,6 +325,16 @@ static void envelope_limits_hold(void) {
     struct buf b;
     struct fail fail;
     buf_init(&b, 1 << 16);
+    for (int n = EVENT_KEYS_MAX; n <= EVENT_KEYS_MAX + 1; n++) {
+        buf_clear(&b);
+        buf_add(&b, S("{\"specversion\":\"1.0\",\"type\":\"a.b\""));
+        for (int i = 2; i < n; i++) buf_add(&b, S(",\"x\":1"));
+        buf_add(&b, S("}"));
+        struct event *e = event_read(buf_slice(&b), RECEIVED, &fail);
+        CHECK((e != NULL) == (n == EVENT_KEYS_MAX));
+        event_unref(e);
+    }
+    CHECK_SLICE(slice_str(fail.type), S("too_many_keys"));
     for (size_t n = 128; n <= 129; n++) {
         buf_clear(&b);
         buf_add(&b, S("{\"type\":\"a."));
