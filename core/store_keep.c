@@ -1,8 +1,6 @@
 // What the store keeps beside the work: webhooks' operating states, the
 // scripts' own keys and sources, tokens; and housekeeping, which lets go of
 // what is old in steps small enough that nobody waits for them.
-#include <assert.h>
-
 #include "store_inner.h"
 
 enum err store_put_hook(struct store *store, const struct store_hook *hook, struct fail *fail) {

@@ -1,8 +1,6 @@
 // The writing verbs: events in, outcomes in, work out. Each is a few prepared
 // statements inside the caller's transaction. Renders and attempts have tables
 // of their own, so that the delivery rows, which change, stay small and in place.
-#include <assert.h>
-
 #include "crc.h"
 #include "store_inner.h"
 

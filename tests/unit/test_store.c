@@ -3,6 +3,8 @@
 // has to pass the same file.
 #include "store.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 #include "store_fixture.h"
@@ -444,6 +446,41 @@ static void the_ballast_is_held_given_and_taken_back(void) {
     finish();
 }
 
+enum { COMMITS = 60, IN_A_COMMIT = 5 };
+
+static void *read_along(void *user) {
+    atomic_int *torn = user;
+    struct store_reader *r = store_reader_open(dir, NULL);
+    for (uint64_t events = 0; r && events < COMMITS * IN_A_COMMIT;) {
+        if (store_reader_event_count(r, &events, NULL) != OK || events % IN_A_COMMIT) {
+            atomic_fetch_add(torn, 1);
+            break;
+        }
+    }
+    store_reader_close(r);
+    return NULL;
+}
+
+static void a_reader_in_another_thread_sees_whole_commits_only(void) {
+    start();
+    atomic_int torn = 0;
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, read_along, &torn), 0);
+    for (int i = 0; i < COMMITS; i++) {
+        begin();
+        for (int k = 0; k < IN_A_COMMIT; k++) {
+            char id[40];
+            snprintf(id, sizeof id, "e%d-%d", i, k);
+            put(id, 1, 1);
+        }
+        commit();
+        store_checkpoint(store);
+    }
+    pthread_join(thread, NULL);
+    CHECK_INT(torn, 0);
+    finish();
+}
+
 static const struct check_case cases[] = {
     { "store: a new store has private files and counts its starts",
       a_new_store_has_private_files_and_counts_its_starts },
@@ -469,5 +506,7 @@ static const struct check_case cases[] = {
       a_reader_in_another_process_cannot_write },
     { "store: the ballast is held, given and taken back",
       the_ballast_is_held_given_and_taken_back },
+    { "store: a reader in another thread sees whole commits only",
+      a_reader_in_another_thread_sees_whole_commits_only },
 };
 CHECK_MAIN(cases)
