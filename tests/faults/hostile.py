@@ -8,7 +8,8 @@
 Ports: http, and with --tls (certificates are made in DIR by openssl):
 tls_good, tls_selfsigned, tls_wronghost, tls_expired, tls_notyet, tls_weak,
 tls_old (TLS 1.1 only), tls_mutual (wants a client certificate), tls_stall
-(accepts and says nothing). /count/PATH answers how often PATH was received.
+(accepts and says nothing). /count/PATH answers how often PATH was received,
+/poured/PATH how many bytes of an endless answer left.
 """
 import os
 import random
@@ -21,6 +22,7 @@ import threading
 import time
 
 counts = {}
+poured = {}  # bytes that went out, by path, for rows without an end
 counts_lock = threading.Lock()
 OK = b"HTTP/1.1 200 OK\r\n"
 EMPTY = OK + b"Content-Length: 0\r\n\r\n"
@@ -56,14 +58,14 @@ class Connection:
     def send(self, data):
         self.sock.sendall(data)
 
-    def pour(self, head, piece):
+    def pour(self, path, head, piece):
         """Sends head, then piece again and again until the client leaves."""
         self.send(head)
         block = piece * max(1, 16384 // len(piece))
-        sent = 0
-        while sent < FOREVER:
+        poured[path] = 0
+        while poured[path] < FOREVER:
             self.send(block)
-            sent += len(block)
+            poured[path] += len(block)
 
     def drip(self, head, byte):
         """One byte at a time, for as long as anybody listens (or a minute)."""
@@ -142,7 +144,7 @@ def endless(c, path):
     }
     if path not in rows:
         return False
-    c.pour(*rows[path])
+    c.pour(path, *rows[path])
     return True
 
 
@@ -211,8 +213,9 @@ def respond(c, head, path, body):
     text = status_row(path)
     if path == "/echo":
         echo(c, head, body)
-    elif path.startswith("/count/"):
-        number = b"%d" % counts.get(path[6:], 0)
+    elif path.startswith(("/count/", "/poured/")):
+        of, name = (counts, path[6:]) if path[1] == "c" else (poured, path[7:])
+        number = b"%d" % of.get(name, 0)
         c.send(OK + b"Content-Length: %d\r\n\r\n" % len(number) + number)
     else:
         c.send(text or EMPTY)
