@@ -55,6 +55,26 @@ static void compile_lib(lua_State *L, struct slice name) {
     lua_remove(L, -2);
 }
 
+static void set_lib(lua_State *L, int libs, struct slice name, int value) {
+    sandbox_push_slice(L, name);
+    lua_pushvalue(L, value);
+    lua_rawset(L, libs);
+}
+
+// Runs the lib on top, protected so that one that failed can be required again.
+static void run_lib(lua_State *L, int libs, struct slice name) {
+    struct sandbox *sandbox = sandbox_of(L);
+    if (sandbox->c_depth >= SANDBOX_C_DEPTH_MAX) luaL_error(L, "C stack overflow");
+    int depth = sandbox->c_depth++;
+    int status = lua_pcall(L, 0, 1, 0);
+    sandbox->c_depth = depth;
+    if (!status) return;
+    lua_pushnil(L);
+    set_lib(L, libs, name, lua_gettop(L));
+    lua_pop(L, 1);
+    lua_error(L);
+}
+
 // Leaves what the lib returned, run once a state. While it runs its entry is
 // false, so a ring of libs is told instead of followed.
 static void require_lib(lua_State *L, struct slice name) {
@@ -65,19 +85,13 @@ static void require_lib(lua_State *L, struct slice name) {
     if (lua_isboolean(L, -1) && !lua_toboolean(L, -1))
         luaL_error(L, "lib.%s is required while it is being loaded", name.p);
     if (!lua_isnil(L, -1)) return;
-    lua_pop(L, 1);
     compile_lib(L, name);
-    sandbox_push_slice(L, name);
     lua_pushboolean(L, 0);
-    lua_rawset(L, libs);
-    sandbox_call(L, 0, 1);
-    if (!lua_toboolean(L, -1)) {
-        lua_pop(L, 1);
-        lua_pushboolean(L, 1);
-    }
-    sandbox_push_slice(L, name);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, libs);
+    set_lib(L, libs, name, lua_gettop(L));
+    lua_pop(L, 1);
+    run_lib(L, libs, name);
+    if (!lua_toboolean(L, -1)) lua_pushboolean(L, 1);
+    set_lib(L, libs, name, lua_gettop(L));
 }
 
 // Upvalue: the host modules by name, as they were opened.

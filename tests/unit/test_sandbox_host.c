@@ -29,6 +29,7 @@ static bool give_lib(struct sandbox *sandbox, struct slice name, struct slice *s
     } libs[] = {
         { "good", "local M = {count = 0} function M.add() M.count = M.count + 1 return M.count end "
                   "return M" },
+        { "flaky", "if not once then once = true error('first') end return 1" },
         { "ring", "return require 'lib.ring'" },
         { "broken", "local x =" },
         { "code", "\33LJ" },
@@ -162,6 +163,8 @@ static void modules_come_by_name_too(void) {
         { "return require 'json' == json, require 'secret' == secret", "true true" },
         { "local m = require 'lib.good' m.add() return require('lib.good').add()", "2" },
         { "return require 'lib.nothing'", "true" },
+        { "return pcall(require, 'lib.flaky')", "false lib/flaky.lua:1: first" },
+        { "return require 'lib.flaky'", "1" },
         { "require 'ffi'", "! module 'ffi' is not available" },
         { "require 'string'", "! module 'string' is not available" },
         { "require 'lib.missing'", "! there is no scripts/lib/missing.lua" },
