@@ -233,9 +233,11 @@ static void fill_in(struct script_call *call, const struct wire_done *done) {
 // The child has checked what it sends; a child that a script has taken over has not.
 static void check_again(struct script_call *call) {
     struct fail fail = { 0 };
-    for (size_t i = 0; call->outcome == SCRIPT_OK && i < call->requests_count; i++)
-        if (request_check(&call->requests[i], call->hook->url_authority, &fail) != OK)
+    for (size_t i = 0; call->outcome == SCRIPT_OK && i < call->requests_count; i++) {
+        const struct request *request = &call->requests[i];
+        if (request_check(request, wire_authority(call->hook, request->url), &fail) != OK)
             script_call_set(call, SCRIPT_ERROR, "transform", fail.text);
+    }
 }
 
 static bool read_answer(struct script_call *call, struct slice body, struct wire_done *done) {

