@@ -48,8 +48,10 @@ static void settle(int64_t now) {
     profile.at = NULL;
 }
 
+// A return ends a line's time: what follows it may be the engine's.
 static void on_line(lua_State *L, lua_Debug *ar) {
     settle(clock_mono_ns());
+    if (ar->event == LUA_HOOKRET) return;
     lua_getinfo(L, "S", ar);
     profile.at = line_of(ar);
     if (profile.at) profile.at->hits++;
@@ -62,7 +64,7 @@ static void run_event(struct sandbox_held *held, const struct event *event, int6
     struct wire_done done;
     struct arena arena;
     arena_init(&arena, CALL_ARENA_MAX);
-    lua_sethook(held->script->sandbox->L, on_line, LUA_MASKLINE, 0);
+    lua_sethook(held->script->sandbox->L, on_line, LUA_MASKLINE | LUA_MASKRET, 0);
     sandbox_script_run(held->script, &call, event, &arena, budget_ms, &done);
     lua_sethook(held->script->sandbox->L, NULL, 0, 0);
     settle(clock_mono_ns());

@@ -1,7 +1,8 @@
 -- Judges one test of a webhook: what a test expects beside what the stages made.
 -- Runs in a sandbox of its own; the stages ran in C before it is called.
 --
---   test   = { name, event, response?, expect }     as the hook's file has it
+--   test   = { name, event, response?, store?, secrets?, expect }     as the hook's file has it; `store`
+--            is there before the event, a secret that is not given has its name for a value
 --   actual = { outcome = "ok" | "filtered" | "error" | "render_error", reason, error,
 --              requests = { { method, url, headers = { {name, value}, … }, body }, … },
 --              unresolved = { … }, verdict, retry_after }
