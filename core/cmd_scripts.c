@@ -197,15 +197,23 @@ static int top(struct scripts *s) {
     return EXIT_OK;
 }
 
-static int release(struct scripts *s, const char *name) {
+// The verbs that change how a webhook is run, as the API names them.
+static const struct {
+    const char *verb, *done;
+} operations[] = { { "pause", "paused" },
+                   { "resume", "active" },
+                   { "release", "released" },
+                   { "disable", "disabled" } };
+
+static int operate(struct scripts *s, const char *name, size_t which) {
     char path[160];
-    snprintf(path, sizeof path, "/v1/webhooks/%.64s/release", name);
+    snprintf(path, sizeof path, "/v1/webhooks/%.64s/%s", name, operations[which].verb);
     int status = ask(s, "POST", path);
     if (status >= 0) return status;
     if (s->json)
         printf("%.*s\n", SLICE_FMT(buf_slice(&s->answer)));
     else
-        printf("%s is released\n", name);
+        printf("%s is %s\n", name, operations[which].done);
     return EXIT_OK;
 }
 
@@ -221,11 +229,13 @@ static int run(struct scripts *s, int count, char **rest, const char *event, int
     if (count <= 1 && (!strcmp(verb, "list") || !strcmp(verb, "top")))
         return s->json ? print_answer(s) : !strcmp(verb, "top") ? top(s) : list(s);
     if (count == 2 && !strcmp(verb, "show")) return show(s, rest[1]);
-    if (count == 2 && !strcmp(verb, "release")) return release(s, rest[1]);
+    for (size_t i = 0; count == 2 && i < sizeof operations / sizeof *operations; i++)
+        if (!strcmp(verb, operations[i].verb)) return operate(s, rest[1], i);
     if (count == 2 && !strcmp(verb, "profile"))
         return scripts_profile(&s->config, rest[1], event, last, s->json);
-    return cli_say(EXIT_USAGE,
-                   "scripts takes nothing, top, show NAME, profile NAME or release NAME");
+    return cli_say(
+        EXIT_USAGE,
+        "scripts takes nothing, top, show, profile, pause, resume, disable or release NAME");
 }
 
 int cmd_scripts(int argc, char **argv) {
@@ -239,7 +249,7 @@ int cmd_scripts(int argc, char **argv) {
     };
     const struct cli_command command = {
         .name = "scripts",
-        .usage = "[top | show NAME | profile NAME | release NAME] [--json]",
+        .usage = "[top | show NAME | profile NAME | pause|resume|disable|release NAME] [--json]",
         .flags = flags,
         .flags_count = 3,
         .settings = true,
@@ -248,7 +258,8 @@ int cmd_scripts(int argc, char **argv) {
         .details =
             "Without a word it lists every script; exit status 1 when one is broken. top orders by\n"
             "CPU time. profile runs the file over stored events for a second, apart from the\n"
-            "engine, and shows where the time goes. release lets a quarantined webhook go on."
+            "engine, and shows where the time goes. pause holds a webhook's deliveries, disable\n"
+            "parks them; resume (for quarantined ones also: release) lets them go."
     };
     char **rest;
     int count, status = cli_parse(&command, &s.config, argc, argv, &rest, &count);
