@@ -3,8 +3,12 @@
 // reads from the store what became of it all.
 #include "journal.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -24,6 +28,7 @@ static size_t hooks_count;
 static struct hook_set *set;
 static char dir[64];
 static bool stuck, store_failed;
+static size_t ballast;
 
 // What the network did, and how the next test wants it to behave.
 static void (*judge)(struct job *job); // NULL: everything is delivered
@@ -163,7 +168,8 @@ static void open_journal(uint64_t backlog_max) {
     struct fail fail = { 0 };
     static struct inbox *to[WORKERS];
     for (size_t i = 0; i < WORKERS; i++) to[i] = &workers[i];
-    store = store_open(&(struct store_opts){ .dir = dir, .create = true }, &fail);
+    store = store_open(&(struct store_opts){ .dir = dir, .create = true, .ballast_bytes = ballast },
+                       &fail);
     CHECK(store != NULL);
     make_set();
     journal = journal_start(&(struct journal_opts){ .store = store,
@@ -182,7 +188,7 @@ static void start(void) {
     snprintf(dir, sizeof dir, "/tmp/tuma-journal-%d-%d", (int)getpid(), serial++);
     judge = NULL;
     hold = stuck = store_failed = false;
-    seen_count = hooks_count = 0;
+    seen_count = hooks_count = ballast = 0;
     list_init(&held_jobs), list_init(&accepted), list_init(&answers);
     uv_loop_init(&loop);
     for (size_t i = 0; i < WORKERS; i++)
@@ -777,6 +783,53 @@ static void failed_store_promises_nothing(void) {
     finish();
 }
 
+// Fills the file system until `left` bytes remain.
+static void fill_disk(const char *path, size_t left) {
+    struct statvfs fs;
+    CHECK(statvfs(dir, &fs) == 0);
+    size_t free_bytes = fs.f_bavail * fs.f_frsize;
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    CHECK(fd >= 0 && posix_fallocate(fd, 0, (off_t)(free_bytes - left)) == 0);
+    close(fd);
+}
+
+// Needs a file system of its own; without the right to mount one there is nothing to see.
+static void full_disk_refuses_events_and_still_delivers(void) {
+    char filler[128];
+    start();
+    CHECK_INT(mkdir(dir, 0700), 0);
+    if (mount("tmpfs", dir, "tmpfs", 0, "size=96m") != 0) {
+        printf("# no right to mount: %s\n", strerror(errno));
+        finish();
+        return;
+    }
+    ballast = 16 << 20;
+    add_hook("a", LISTEN ",\"concurrency\":1000");
+    begin();
+    hold = true;
+    for (int i = 0; i < 500; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "e%d", i);
+        send_event(id, "call.completed", "1");
+    }
+    for (int i = 0; i < 500; i++) CHECK_INT(next_result(NULL), INTAKE_STORED);
+    AWAIT(seen_count >= 200);
+    snprintf(filler, sizeof filler, "%s/filler", dir);
+    fill_disk(filler, 0);
+    CHECK_INT(post("late", "call.completed", "1"), INTAKE_FULL);
+    release_jobs();
+    wait_idle(60000); // the ballast makes room to settle
+    CHECK_INT(count("a", DELIVERY_DELIVERED), 500);
+    CHECK(!store_failed);
+    CHECK_INT(unlink(filler), 0);
+    CHECK_INT(post("late", "call.completed", "1"), INTAKE_STORED);
+    wait_idle(60000);
+    CHECK_INT(count("a", DELIVERY_DELIVERED), 501);
+    close_journal(10000);
+    CHECK_INT(umount(dir), 0);
+    finish();
+}
+
 static struct script_kv change = { .key = { "k", 1 }, .value = { "7", 1 } };
 static void remember(struct job *job) {
     deliver(job);
@@ -889,6 +942,8 @@ static const struct check_case CASES[] = {
     { "a dropped delivery does not come back", dropped_delivery_does_not_come_back },
     { "a backlog past the mark is refused politely", backlog_past_the_mark_is_refused_politely },
     { "a failed store promises nothing", failed_store_promises_nothing },
+    { "a full disk refuses events and still delivers",
+      full_disk_refuses_events_and_still_delivers },
     { "keys of a script are kept", keys_of_a_script_are_kept },
     { "status and tokens are answered", status_and_tokens_are_answered },
     { "scripted webhooks stay with one worker", scripted_webhooks_stay_with_one_worker },
