@@ -23,7 +23,7 @@ local settled = { "call.completed", "call.converted" }
 
 local webhook = { "webhook.disabled", "webhook.exhausted", "script.quarantined" }
 local exhausted = { "webhook.exhausted" }
-local quarantined = { "script.quarantined" }
+local stopped = { "webhook.disabled", "script.quarantined" }
 local low_space = { "store.low_space" }
 
 return {
@@ -202,23 +202,23 @@ return {
 
     { group = "operations", name = "WEBHOOK", type = "text", on = webhook,
       description = "name of the webhook it is about" },
-    { group = "operations", name = "REASON", type = "text",
-      on = { "webhook.*", "script.*", "store.*" },
-      description = "why, in one line" },
-    { group = "operations", name = "DELIVERY_ID", type = "id", on = exhausted,
-      description = "the delivery that was given up; tuma show DELIVERY_ID tells more" },
+    { group = "operations", name = "VERSION", type = "text", on = stopped,
+      description = "version of its script" },
+    { group = "operations", name = "REASON", type = "text", on = stopped,
+      description = "why it was stopped, in one line" },
+    { group = "operations", name = "DELIVERY", type = "id", on = exhausted,
+      description = "what was given up; tuma show tells more" },
     { group = "operations", name = "FAILED_EVENT", type = "text", on = exhausted,
       description = "type of the event that was not delivered" },
     { group = "operations", name = "FAILED_EVENT_ID", type = "id", on = exhausted,
       description = "the event that was not delivered" },
     { group = "operations", name = "ATTEMPTS", type = "number", on = exhausted,
       description = "how often it was tried" },
-    { group = "operations", name = "STATUS", type = "number",
-      on = { "webhook.disabled", "webhook.exhausted" },
-      description = "last HTTP status; 0 when there was no answer" },
-    { group = "operations", name = "VERSION", type = "text", on = quarantined,
-      description = "version of the script" },
-    { group = "operations", name = "FREE_BYTES", type = "number", on = low_space,
-      description = "bytes left on the disk" },
+    { group = "operations", name = "LAST_STATUS", type = "number", on = exhausted,
+      description = "HTTP status of the last attempt; 0 without an answer" },
+    { group = "operations", name = "LAST_ERROR", type = "text", on = exhausted,
+      description = "what was wrong at the last attempt" },
+    { group = "operations", name = "BYTES_LEFT", type = "number", on = low_space,
+      description = "what is free on the disk of the store" },
   },
 }

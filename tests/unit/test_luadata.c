@@ -161,7 +161,7 @@ static void the_catalogue_is_complete(void) {
     CHECK(!catalog_tag_on(c, catalog_find_tag(c, S("DURATION")), S("call.incoming")));
     CHECK(catalog_tag_on(c, catalog_find_tag(c, S("DURATION")), S("call.on_5_secs_mark")));
     CHECK(!catalog_tag_on(c, catalog_find_tag(c, S("CALL_ID")), S("webhook.disabled")));
-    CHECK(catalog_tag_on(c, catalog_find_tag(c, S("REASON")), S("store.low_space")));
+    CHECK(catalog_tag_on(c, catalog_find_tag(c, S("BYTES_LEFT")), S("store.low_space")));
     catalog_free(c);
 }
 
