@@ -145,6 +145,7 @@ def test_410_disables_and_one_command_resumes():
         equal(engine.post(event(2))[0], 202)
         until(lambda: engine.states() == {"parked": 2}, what="the next one parked too")
         w.hook("crm", HOOK % (sink.url, ""))
+        until(lambda: "script reloaded" in engine.process.text(), what="the edit is in")
         out = w.tuma("scripts", "resume", "crm")
         equal(out.returncode, 0, out.stderr)
         until(lambda: engine.states() == {"delivered": 2}, what="both delivered")
