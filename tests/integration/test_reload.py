@@ -1,0 +1,171 @@
+"""Hot reload torture: a webhook is saved again and again under load, every other
+version broken. No event may see two versions, and the log must name the right one.
+TUMA_RELOADS sets how many (300; the long run is 10000)."""
+import hashlib
+import json
+import os
+import random
+import threading
+import time
+
+from harness import Workspace, check, equal, main, until
+
+RELOADS = int(os.environ.get("TUMA_RELOADS", "300"))
+SEED = int(os.environ.get("TUMA_SEED", "1"))
+
+GOOD = """local V = %(v)d
+local hook = { on = { "call.completed" }, request = { url = "%(url)s/r?v=%(v)d",
+  body = [=[{"id":"[CALL_ID]","template":%(v)d,"tag":[VERSION]}]=] } }
+function hook.filter(event) return event.CALL_ID ~= nil end
+function hook.tags(event) return { VERSION = V } end
+function hook.transform(event, request) request.body:set("transform", V) end
+return hook
+"""
+BROKEN = [
+    "return {",
+    "local hook = { on = { 'call.completed' } request = 1 }",
+    "error('no')",
+    "return 7",
+    "return { on = 'call.completed', request = { url = 'nonsense' } }",
+    "while true do end",
+    "",
+]
+
+
+def resident(pid):
+    """Bytes resident in a process and its script processes."""
+    pids, total = [pid], 0
+    for line in os.popen(f"pgrep -P {pid}").read().split():
+        pids.append(int(line))
+    for one in pids:
+        try:
+            total += int(open(f"/proc/{one}/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        except OSError:
+            pass  # it was just replaced
+    return total
+
+
+class Load:
+    """Posts events until told to stop; remembers the accepted ids."""
+
+    def __init__(self, engine):
+        self.engine, self.ids, self.ended = engine, [], threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        number = 0
+        while not self.ended.is_set():
+            batch = [{"id": f"e{number + i}", "type": "call.completed", "tags": {"CALL_ID": f"c{number + i}"}} for i in range(5)]
+            status, answer, _ = self.engine.post(batch)
+            check(status in (200, 202, 207), f"post: {status} {answer}")
+            self.ids += [one["id"] for one in batch]
+            number += 5
+            time.sleep(0.01)
+
+    def stop(self):
+        self.ended.set()
+        self.thread.join()
+        return self.ids
+
+
+def save(w, rng, number, url, versions):
+    """Every other version is broken; saved in one of the ways that editors have."""
+    text = GOOD % {"v": number, "url": url} if number % 2 == 0 else rng.choice(BROKEN)
+    if number % 2 == 0:
+        versions[hashlib.sha256(text.encode()).hexdigest()[:16]] = number
+    path = w.scripts / "hot.lua"
+    if rng.random() < 0.5:
+        w.hook("hot", text)
+    else:
+        path.write_text(text)
+
+
+def log_versions(w):
+    """Delivery rows by event id, read in pages."""
+    rows, before = {}, None
+    while True:
+        more = w.tuma("log", "--json", "--limit", "1000", *(["--before", str(before)] if before else []))
+        check(more.returncode == 0, more.stderr)
+        page = [json.loads(line) for line in more.stdout.splitlines()]
+        if not page:
+            return rows
+        for row in page:
+            rows.setdefault(row["event"], []).append(row)
+        before = min(row["id"] for row in page)
+
+
+def version(w, name):
+    out = w.tuma("scripts", "--json")
+    check(out.returncode == 0, f"tuma scripts: {out.stderr}")
+    return next((row.get("version") for row in json.loads(out.stdout)["scripts"] if row["name"] == name), None)
+
+
+def test_no_event_sees_two_versions():
+    rng, versions = random.Random(SEED), {}
+    with Workspace() as w:
+        sink = w.sink()
+        save(w, rng, 0, sink.url, versions)
+        engine = w.engine()
+        load, marks = Load(engine), []
+        for number in range(1, RELOADS + 1):
+            save(w, rng, number, sink.url, versions)
+            time.sleep(0.02 + rng.random() * 0.03)
+            if number in (RELOADS // 2, RELOADS):
+                marks.append(resident(engine.process.process.pid))
+        ids = load.stop()
+        until(lambda: not engine.log("--state", "pending"), 60, "everything sent")
+        seen, used = {}, set()
+        for request in sink.requests():
+            body = json.loads(request["body"])
+            in_url = int(request["target"].split("v=")[1])
+            equal({in_url, body["template"], body["tag"], body["transform"]}, {in_url}, f"versions in {body['id']}")
+            seen.setdefault("e" + body["id"][1:], []).append(in_url)
+            used.add(in_url)
+        rows = log_versions(w)
+        for event_id in ids:
+            equal(len(seen.get(event_id, [])), 1, f"requests for {event_id}")
+            equal([row["state"] for row in rows[event_id]], ["delivered"], f"state of {event_id}")
+            equal(versions[rows[event_id][0]["version"]], seen[event_id][0], f"logged version of {event_id}")
+        check(len(used) > 3, f"only versions {used} were ever used")
+        check(marks[1] < marks[0] * 1.15 + 8e6, f"resident bytes grew over half of the reloads: {marks}")
+        text = engine.process.text()
+        check("hot.lua:" in text, "broken versions are told with file and line")
+
+
+def test_the_last_version_wins():
+    """After a burst of saves the last one runs."""
+    with Workspace() as w:
+        sink, versions = w.sink(), {}
+        w.hook("hot", GOOD % {"v": 0, "url": sink.url})
+        engine = w.engine()
+        for number in range(1, 41):
+            (w.scripts / "hot.lua").write_text(GOOD % {"v": number, "url": sink.url})
+        digest = hashlib.sha256((GOOD % {"v": 40, "url": sink.url}).encode()).hexdigest()[:16]
+        until(lambda: version(w, "hot") == digest, what="version 40")
+        engine.post({"type": "call.completed", "tags": {"CALL_ID": "c1"}})
+        equal(sink.wait(1)[0]["target"], "/r?v=40")
+
+
+def test_a_shared_file_reloads_its_users():
+    with Workspace() as w:
+        sink = w.sink()
+        (w.scripts / "lib").mkdir()
+        (w.scripts / "lib" / "grade.lua").write_text("return function(event) return 'old' end")
+        w.hook("user", f"""local grade = require "lib.grade"
+local hook = {{ on = "call.completed", request = {{ url = "{sink.url}/[GRADE]" }} }}
+function hook.tags(event) return {{ GRADE = grade(event) }} end
+return hook""")
+        engine = w.engine()
+        event = {"type": "call.completed", "tags": {"CALL_ID": "c1"}}
+        engine.post(event)
+        equal(sink.wait(1)[0]["target"], "/old")
+        before = version(w, "user")
+        (w.scripts / "lib" / "grade.lua").write_text("return function(event) return 'new' end")
+        until(lambda: version(w, "user") != before, what="another version")
+        engine.post(event)
+        equal(sink.wait(2)[1]["target"], "/new")
+
+
+if __name__ == "__main__":
+    main(globals())
