@@ -86,9 +86,8 @@ static bool stop_is_done(const struct journal *j, int64_t now_ns) {
     return list_empty(&j->waiting) && !j->out;
 }
 
-static void on_work(uv_idle_t *work) {
-    struct journal *j = work->data;
-    int64_t now_ns = journal_now_ns(j);
+// A batch, a step of a move, what may start; true when the moves want more.
+static bool turn(struct journal *j, int64_t now_ns) {
     if (batch_is_due(j, now_ns)) batch_run(j);
     bool more = !j->failed && !j->stopping && moves_step(j);
     if (!j->stopping && !j->failed) {
@@ -97,7 +96,15 @@ static void on_work(uv_idle_t *work) {
     }
     jobs_flush(j);
     commands_check_idle(j);
-    now_ns = journal_now_ns(j);
+    return more;
+}
+
+static void on_work(uv_idle_t *work) {
+    struct journal *j = work->data;
+    int64_t begun_ns = journal_now_ns(j);
+    bool more = turn(j, begun_ns);
+    int64_t now_ns = journal_now_ns(j);
+    if (now_ns - begun_ns > j->longest_turn_ns) j->longest_turn_ns = now_ns - begun_ns;
     if (stop_is_done(j, now_ns)) {
         close_loop(j);
         return;

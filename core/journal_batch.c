@@ -35,6 +35,12 @@ static bool batch_take_intake(struct journal *j, struct batch *batch, struct int
     return false;
 }
 
+static size_t rows_of(const struct intake *intake) {
+    size_t rows = 1;
+    for (size_t i = 0; i < intake->count; i++) rows += 1 + intake->items[i].targets_count;
+    return rows;
+}
+
 // Moves what belongs together from `waiting` into the batch. Outcomes keep their
 // place when there is no memory for them.
 static void batch_gather(struct journal *j, struct batch *batch) {
@@ -45,8 +51,8 @@ static void batch_gather(struct journal *j, struct batch *batch) {
         if (kind == MESSAGE_INTAKE) {
             struct intake *intake = list_item(link, struct intake, message.link);
             list_remove(link);
-            size_t count = intake->count;
-            if (batch_take_intake(j, batch, intake)) items += count ? count : 1;
+            size_t rows = rows_of(intake);
+            if (batch_take_intake(j, batch, intake)) items += rows;
         } else if (kind == MESSAGE_OUTCOME) {
             if (!batch_add_outcome(batch, list_item(link, struct job, message.link))) return;
             list_remove(link);
@@ -90,6 +96,7 @@ static enum err batch_commit(struct journal *j, struct batch *batch, struct fail
     if (!err) return OK;
     webhooks_rollback(j);
     drop_raised(batch);
+    if (batch->said_low) j->low_space = false;
     return err;
 }
 

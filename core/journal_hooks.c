@@ -93,7 +93,7 @@ static void webhook_follow(struct journal *j, struct webhook *w) {
     if (open != w->open) {
         w->open = open;
         dispatch_queue_hold(w->queue, !open, now_ns);
-        dispatch_queue_reset(w->queue, open && w->pending, now_ns);
+        dispatch_queue_reset(w->queue, open, now_ns);
     }
     if (!webhook_accepts(w) && w->pending) moves_park(j, w);
 }

@@ -23,7 +23,7 @@
 #include "store.h"
 
 enum {
-    BATCH_ITEMS_MAX = 2000, // events and outcomes of one transaction
+    BATCH_ITEMS_MAX = 2000, // rows of one transaction: events, deliveries, outcomes
     STARTS_A_TURN = 512,    // jobs started before others get a look in
     PAGES_A_TURN = 4,       // pages fetched likewise
     MOVES_A_STEP = 500,     // rows a chore moves in one transaction
@@ -79,6 +79,7 @@ struct batch {
     struct list intakes, raised; // raised: operational events of this batch
     struct outcome *outcomes;
     size_t outcomes_count;
+    bool said_low; // that space is low
     struct arena arena;
     int64_t now_ms, wall_ms;
 };
@@ -127,7 +128,7 @@ struct journal {
     bool low_space, ballast_out, retiring;
     bool failed; // the store is of no use any more
     bool stopping, closed;
-    int64_t stop_by_ns;
+    int64_t stop_by_ns, longest_turn_ns;
     struct list tombstone;
 };
 

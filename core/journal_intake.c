@@ -53,7 +53,7 @@ bool intake_open(struct journal *j, enum intake_result *refusal) {
 
 bool intake_space_is_low(struct journal *j) {
     check_space(j);
-    return j->space_left < SPACE_LOW;
+    return j->space_left < SPACE_LOW && j->space_left >= SPACE_LEAST;
 }
 
 void intake_answer(struct intake *intake) {

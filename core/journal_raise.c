@@ -83,7 +83,7 @@ void raise_webhook(struct journal *j, struct batch *batch, const char *type,
 void raise_low_space(struct journal *j, struct batch *batch) {
     struct buf json;
     if (j->low_space || !intake_space_is_low(j)) return;
-    j->low_space = true; // said once, until there is plenty again
+    j->low_space = batch->said_low = true; // said once, until there is plenty again
     log_line(LOG_WARN, "disk space is low", NULL);
     begin(&json, "store.low_space", S(""));
     tag_number(&json, "bytes_left", (int64_t)j->space_left);
