@@ -158,7 +158,10 @@ class Proxy:
                  asyncio.ensure_future(Pipe(self, number, "down").run(up_reader, writer))]
         ends = (writer, up_writer)
         self.open.add(ends)
-        done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        try:
+            done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        except asyncio.CancelledError:  # the proxy ends
+            return
         cut = any(task.exception() for task in done)
         for task in rest:
             task.cancel()
