@@ -224,9 +224,11 @@ static bool open_log(struct sink *sink) {
 }
 
 static int run(struct sink *sink) {
-    struct server_opts opts = {
-        .host = sink->host, .port = (int)sink->port, .on_request = on_request, .user = sink
-    };
+    struct server_opts opts = { .any_path = true,
+                                .host = sink->host,
+                                .port = (int)sink->port,
+                                .on_request = on_request,
+                                .user = sink };
     struct fail fail = { 0 };
     if (!open_log(sink)) return cli_say(EXIT_USAGE, "cannot open %s", sink->log_path);
     uv_loop_init(&sink->loop);

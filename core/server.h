@@ -40,12 +40,13 @@ struct exchange {
 };
 
 struct server_opts {
-    const char *host;         // address to listen on, or NULL with `path`
-    int port;                 // 0: any, see server_port
-    const char *path;         // unix socket (mode 0600), removed on close
-    size_t body_max;          // 413 past it; default 8 MiB (a batch), one event has its own limit
-    size_t bodies_max;        // bytes of bodies held at once, default 64 MiB; beyond: 503
-    unsigned connections_max; // default 10000; beyond: 503 and close
+    const char *host;  // address to listen on, or NULL with `path`
+    int port;          // 0: any, see server_port
+    const char *path;  // unix socket (mode 0600), removed on close
+    bool any_path;     // take odd paths too (encoded slashes, dot segments): a receiver for tests
+    size_t body_max;   // 413 past it; default 8 MiB (a batch), one event has its own limit
+    size_t bodies_max; // bytes of bodies held at once, default 64 MiB; beyond: 503
+    unsigned connections_max;            // default 10000; beyond: 503 and close
     int64_t header_ms, body_ms, idle_ms; // deadlines; default 5 s, 10 s, 30 s (R39)
     // A whole request is there. The handler answers now or later, once, with server_reply,
     // also when the client went away in the meantime.

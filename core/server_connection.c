@@ -205,7 +205,7 @@ static void read_whole_head(struct connection *connection, struct slice text) {
         refuse(connection, 413, ERR_LIMIT, "body_too_large", "the body is too large");
     else if (!frames_agree(connection, kept, &box->head))
         refuse(connection, 400, ERR_INPUT, "bad_request", "not a clean HTTP/1.1 request");
-    else if (box->head.path_refused)
+    else if (box->head.path_refused && !server->opts.any_path)
         refuse(connection, 404, ERR_NOTFOUND, "not_found", "nothing has such a path");
     else if (connection->message_done)
         hand_over(connection);

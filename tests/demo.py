@@ -87,7 +87,7 @@ def want_fan_out(kind, tags):
     if kind != "call.converted":
         return
     body = '{"call": "%s", "payout": %s, "revenue": "%s"' % (js(tags["CALL_ID"]), tags["PAYOUT"].lstrip("$"), js(tags["REVENUE_PAID_OUT"]))
-    yield ("POST", "/billing.example/conversions", body + ',"currency":"USD"}', {"content-type": "application/json"})
+    yield ("POST", "/billing.example/conversions", body + ', "currency": "USD"}', {"content-type": "application/json"})
     yield ("POST", f"/publishers.example/{pct(tags['PUBLISHER_ID'])}/payouts", {"call": tags["CALL_ID"], "amount": tags["PAYOUT"]},
            {"x-publisher": tags["PUBLISHER_NAME"]})
 
