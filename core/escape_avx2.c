@@ -54,6 +54,13 @@ static void fill_keep(uint8_t set[16], char *(*escaper)(char *, struct slice)) {
     }
 }
 
+#define ALL(byte)                                                                                  \
+    {                                                                                              \
+        (byte) * 0x0101010101010101, (byte)*0x0101010101010101, (byte)*0x0101010101010101,         \
+            (byte)*0x0101010101010101                                                              \
+    }
+const struct escape_marks escape_marks = { ALL(' '), ALL('"'), ALL('\\') };
+
 ESCAPE_AVX2_INLINE __m256i twice(const uint8_t *table) {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table));
 }
@@ -229,21 +236,23 @@ ESCAPE_AVX2_INLINE char *json_group(char *to, const char *p, __m128i bytes, uint
     return to + n + (unsigned)_mm_popcnt_u32(bits);
 }
 
+// How many of the eight bytes from `at` on are among the first n.
+ESCAPE_AVX2_INLINE size_t live_in(size_t n, size_t at) {
+    return n >= at + 8 ? 8 : n > at ? n - at : 0;
+}
+
 // n (at most 32) bytes at p, loaded in v, of which `bits` need escaping.
 ESCAPE_AVX2_INLINE char *json_block(char *to, const char *p, __m256i v, uint32_t bits, size_t n) {
     struct json_block b = json_look(v, bits);
     __m128i low = _mm256_castsi256_si128(b.bytes), high = _mm256_extracti128_si256(b.bytes, 1);
     const __m128i slashes = _mm_set1_epi8('\\');
-    __m128i groups[4] = { _mm_unpacklo_epi64(low, slashes), _mm_unpackhi_epi64(low, slashes),
-                          _mm_unpacklo_epi64(high, slashes), _mm_unpackhi_epi64(high, slashes) };
-#pragma GCC unroll 4
-    for (unsigned g = 0; g < 4; g++) {
-        if (n <= g * 8) break;
-        size_t live = n - g * 8 < 8 ? n - g * 8 : 8;
-        to = json_group(to, p + g * 8, groups[g], b.bits >> g * 8 & 0xFF, b.slow >> g * 8 & 0xFF,
-                        live);
-    }
-    return to;
+    __m128i a = _mm_unpacklo_epi64(low, slashes), c = _mm_unpackhi_epi64(low, slashes);
+    __m128i d = _mm_unpacklo_epi64(high, slashes), e = _mm_unpackhi_epi64(high, slashes);
+    // A group past the end is empty: it writes nothing that stays.
+    to = json_group(to, p, a, b.bits & 0xFF, b.slow & 0xFF, live_in(n, 0));
+    to = json_group(to, p + 8, c, b.bits >> 8 & 0xFF, b.slow >> 8 & 0xFF, live_in(n, 8));
+    to = json_group(to, p + 16, d, b.bits >> 16 & 0xFF, b.slow >> 16 & 0xFF, live_in(n, 16));
+    return json_group(to, p + 24, e, b.bits >> 24, b.slow >> 24, live_in(n, 24));
 }
 
 // UTF-8 is checked on the way, from the first byte on that is not ASCII; when

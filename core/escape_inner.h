@@ -29,7 +29,7 @@ void escape_avx2_prepare(void);
 #define ESCAPE_READS_EXACT 0
 #endif
 
-// True when `bytes` (at most 64) from p on lie in p's page, so that reading
+// True when `bytes` (at most 256) from p on lie in p's page, so that reading
 // past the end of a value that starts at p cannot fault.
 ESCAPE_AVX2_INLINE int escape_same_page(const char *p, unsigned bytes) {
     return !ESCAPE_READS_EXACT && ((uintptr_t)p & 4095) <= 4096 - bytes;
@@ -52,17 +52,12 @@ ESCAPE_AVX2_INLINE uint32_t escape_json_mask(__m256i v) {
     return (uint32_t)_mm256_movemask_epi8(_mm256_or_si256(control, _mm256_or_si256(quote, slash)));
 }
 
-// What the plain loops compare with, kept in registers: the compiler would
-// rather make the constants anew for every value.
+// What the plain loop compares with, in memory: the compiler would rather make
+// known constants anew for every value.
 struct escape_marks {
     __m256i space, quote, slash;
 };
-ESCAPE_AVX2_INLINE struct escape_marks escape_marks_load(void) {
-    struct escape_marks m = { _mm256_set1_epi8(' '), _mm256_set1_epi8('"'),
-                              _mm256_set1_epi8('\\') };
-    __asm__ volatile("" : "+x"(m.space), "+x"(m.quote), "+x"(m.slash));
-    return m;
-}
+extern const struct escape_marks escape_marks;
 
 // One bit a byte: not ASCII, or in escape_json_mask. The signed comparison
 // takes bytes from 0x80 on and control bytes in one step.

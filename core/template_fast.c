@@ -62,55 +62,74 @@ ESCAPE_AVX2_INLINE void copy32(char *to, const char *from) {
     _mm256_storeu_si256((__m256i *)to, _mm256_loadu_si256((const __m256i *)from));
 }
 
-ESCAPE_AVX2_INLINE void copy_rest(char *to, const char *from, size_t n) {
-    while (n > 128) {
-        copy32(to, from);
-        copy32(to + 32, from + 32);
-        copy32(to + 64, from + 64);
-        copy32(to + 96, from + 96);
-        to += 128;
-        from += 128;
-        n -= 128;
-    }
-    copy32(to, from);
-    if (n > 32) {
-        copy32(to + 32, from + 32);
-        if (n > 64) {
-            copy32(to + 64, from + 64);
-            copy32(to + 96, from + 96);
-        }
-    }
-}
-
 // Copies n bytes that have BLOB_SLACK readable bytes behind them. Not by memcpy,
 // whose string instruction is slow for a few kilobytes at odd addresses.
 ESCAPE_AVX2_INLINE char *copy_blob(char *to, const char *from, size_t n) {
     copy32(to, from);
-    if (n > 32) copy_rest(to + 32, from + 32, n - 32);
+    for (size_t i = 32; i < n; i += 64) {
+        copy32(to + i, from + i);
+        copy32(to + i + 32, from + i + 32);
+    }
     return to + n;
 }
 
-// Copies a value, whose bytes may end with its page.
+// Copies a value, whose bytes may end with its page. Too much in one go costs
+// less than a branch that goes either way.
 ESCAPE_AVX2_INLINE char *copy_value(char *to, const char *from, size_t n) {
     if (n <= 32) {
         if (n) _mm256_storeu_si256((__m256i *)to, escape_load_upto32(from, n));
-        return to + n;
+    } else if (n <= 256 && escape_same_page(from, 256)) {
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 256; i += 32) copy32(to + i, from + i);
+    } else {
+        for (size_t i = 0; i + 32 < n; i += 32) copy32(to + i, from + i);
+        copy32(to + n - 32, from + n - 32);
     }
-    for (size_t i = 0; i + 32 < n; i += 32) copy32(to + i, from + i);
-    copy32(to + n - 32, from + n - 32);
     return to + n;
 }
 
-// The unusual values of the JSON loop. NULL when the caller must see to it. Not
-// inlined, so that the loop keeps its few variables in registers.
-static __attribute__((noinline)) ESCAPE_AVX2 char *put_quoted(struct fast_run *run,
-                                                              const struct op *op, char *to) {
+ESCAPE_AVX2_INLINE bool is_safe(const struct tag_value *v) {
+    return (v->flags & TAG_JSON_SAFE) && is_plain(v);
+}
+
+// A short string without flags: flags, kind and length looked at in one go.
+static inline bool is_short_string(const struct tag_value *v) {
+    uint64_t is;
+    memcpy(&is, &v->n, sizeof is);
+    return is - ((uint64_t)TAG_STRING << 32) - 1 <= 31;
+}
+
+// One value of the JSON loop that is no short plain string; NULL when the caller
+// must see to it.
+ESCAPE_AVX2_INLINE char *put_quoted(struct fast_run *run, const struct fast_op *op,
+                                    const struct tag_value *v, char *to) {
+    if (is_safe(v) && fits(run, to, v->n)) return copy_value(to, v->p, v->n);
+    if (is_plain(v) && !v->flags && fits(run, to, v->n))
+        return escape_avx2.json(to, slice(v->p, v->n), &run->bad_utf8);
+    const struct op *full = &run->t->ops[op - run->t->fast];
+    if (v->kind != TAG_ABSENT || !may_lack(run, full)) return NULL;
+    return copy_blob(to, run->t->blob + full->text_at, full->text_n);
+}
+
+// What the JSON loop meets beside short plain strings, as long as there is no
+// such one again. The first literal is written. Returns the next op, or NULL when the
+// caller must see to the one in run->stopped.
+static __attribute__((noinline)) ESCAPE_AVX2 const struct fast_op *
+put_unusual(struct fast_run *run, const struct fast_op *op, const struct fast_op *end) {
     const struct tag_value *v = &run->values[op->tag];
-    if (v->kind == TAG_ABSENT && may_lack(run, op))
-        return copy_blob(to, run->t->blob + op->text_at, op->text_n);
-    if (!is_plain(v) || !fits(run, to, v->n)) return NULL;
-    if (v->flags & TAG_JSON_SAFE) return copy_value(to, v->p, v->n);
-    return v->flags ? NULL : escape_avx2.json(to, slice(v->p, v->n), &run->bad_utf8);
+    char *after = run->to + op->literal_n;
+    for (;;) {
+        char *to = put_quoted(run, op, v, after);
+        if (!to) {
+            run->stopped = op;
+            return NULL;
+        }
+        run->to = to;
+        if (++op == end) return op;
+        v = &run->values[op->tag];
+        if (is_short_string(v)) return op;
+        after = copy_blob(to, run->t->blob + op->literal_at, op->literal_n);
+    }
 }
 
 // Behind the last op comes the tail.
@@ -126,7 +145,7 @@ ESCAPE_AVX2_INLINE size_t finish(struct fast_run *run, char *to, size_t i) {
 ESCAPE_AVX2_INLINE const struct fast_op *run_plain(const struct fast_run *run,
                                                    const struct fast_op *op,
                                                    const struct fast_op *end, char **to) {
-    const struct escape_marks marks = escape_marks_load();
+    const struct escape_marks marks = escape_marks;
     const struct tag_value *values = run->values;
     const char *blob = run->t->blob;
     char *at = *to;
@@ -148,17 +167,15 @@ ESCAPE_AVX2_INLINE const struct fast_op *run_plain(const struct fast_run *run,
 
 ESCAPE_AVX2_INLINE size_t run_json(struct fast_run *run, size_t i, size_t end) {
     const struct template *t = run->t;
-    const struct fast_op *ops = t->fast;
-    char *to = run->to;
+    const struct fast_op *op = t->fast + i, *last = t->fast + end;
     for (;;) {
-        i = (size_t)(run_plain(run, ops + i, ops + end, &to) - ops);
-        if (i == end) break;
-        char *after = put_quoted(run, &t->ops[i], to + ops[i].literal_n);
-        if (!after) break;
-        to = after;
-        i++;
+        op = run_plain(run, op, last, &run->to);
+        if (op == last) break;
+        const struct fast_op *next = put_unusual(run, op, last);
+        op = next ? next : run->stopped;
+        if (!next) break;
     }
-    return finish(run, to, i);
+    return finish(run, run->to, (size_t)(op - t->fast));
 }
 
 ESCAPE_AVX2_INLINE size_t run_url(struct fast_run *run, size_t i, size_t end) {
@@ -180,13 +197,8 @@ ESCAPE_AVX2_INLINE size_t run_url(struct fast_run *run, size_t i, size_t end) {
     return finish(run, to, i);
 }
 
-// Inlined where a whole render is one run, which then stays in registers.
-ESCAPE_AVX2_INLINE size_t run_inline(struct fast_run *run, size_t i, size_t end) {
-    return run->t->place == TEMPLATE_URL ? run_url(run, i, end) : run_json(run, i, end);
-}
-
 static ESCAPE_AVX2 size_t run_avx2(struct fast_run *run, size_t i, size_t end) {
-    return run_inline(run, i, end);
+    return run->t->place == TEMPLATE_URL ? run_url(run, i, end) : run_json(run, i, end);
 }
 #endif
 
@@ -198,41 +210,43 @@ size_t template_run_fast(struct fast_run *run, size_t from) {
     return run_portable(run, from, end);
 }
 
-// A whole render without a renderer, for templates that the fast loop can do
-// all of. False, with nothing written, when it could not after all.
-static inline __attribute__((always_inline)) bool
-render_whole(const struct template *t, const struct tag_set *tags, struct buf *out,
-             struct template_notes *notes, size_t (*run_ops)(struct fast_run *, size_t, size_t)) {
-    size_t room = t->room + ESCAPE_SLACK;
-    if (!t->only_fast || tags->count < t->tags_limit) return false;
-    if (out->capacity - out->n < room && !template_room(out, t->room)) return false;
-    struct fast_run run = { .t = t,
-                            .values = tags->values,
-                            .to = out->p + out->n,
-                            .end = out->p + out->capacity,
-                            .lacking = !notes };
-    if (run_ops(&run, 0, t->ops_count) != t->ops_count) return false;
-    size_t n = (size_t)(run.to - out->p);
-    if (n > out->max || out->failed) return false;
-    out->n = n;
-    if (notes && run.bad_utf8) notes->bad_utf8 = true;
-    return true;
-}
+// A whole render without a renderer, in a function that everything is inlined
+// into, since for a small template the calls would cost as much as the work.
+#define DEFINE_RENDER(name, target, run_ops)                                                       \
+    static target enum err name(const struct template *t, const struct tag_set *tags,              \
+                                struct buf *out, struct template_notes *notes, bool *omitted,      \
+                                struct fail *fail) {                                               \
+        if (out->capacity - out->n < t->room + ESCAPE_SLACK && !template_room(out, t->room))       \
+            return template_render_any(t, tags, out, notes, omitted, fail);                        \
+        struct fast_run run = { .t = t,                                                            \
+                                .values = tags->values,                                            \
+                                .to = out->p + out->n,                                             \
+                                .end = out->p + out->capacity,                                     \
+                                .lacking = !notes };                                               \
+        if (run_ops(&run, 0, t->ops_count) != t->ops_count)                                        \
+            return template_render_any(t, tags, out, notes, omitted, fail);                        \
+        size_t n = (size_t)(run.to - out->p);                                                      \
+        if (n > out->max || out->failed)                                                           \
+            return template_render_any(t, tags, out, notes, omitted, fail);                        \
+        out->n = n;                                                                                \
+        if (notes && run.bad_utf8) notes->bad_utf8 = true;                                         \
+        return OK;                                                                                 \
+    }
 
+DEFINE_RENDER(render_portable, , run_portable)
 #if defined(__x86_64__)
-static ESCAPE_AVX2 enum err render_avx2(const struct template *t, const struct tag_set *tags,
-                                        struct buf *out, struct template_notes *notes,
-                                        bool *omitted, struct fail *fail) {
-    if (render_whole(t, tags, out, notes, run_inline)) return OK;
-    return template_render_any(t, tags, out, notes, omitted, fail);
-}
+DEFINE_RENDER(render_json, ESCAPE_AVX2, run_json)
+DEFINE_RENDER(render_url, ESCAPE_AVX2, run_url)
 #endif
 
 enum err template_render(const struct template *t, const struct tag_set *tags, struct buf *out,
                          struct template_notes *notes, bool *omitted, struct fail *fail) {
+    if (!t->only_fast || tags->count < t->tags_limit)
+        return template_render_any(t, tags, out, notes, omitted, fail);
 #if defined(__x86_64__)
-    if (escape == &escape_avx2) return render_avx2(t, tags, out, notes, omitted, fail);
+    if (escape == &escape_avx2)
+        return t->place == TEMPLATE_URL ? render_url(t, tags, out, notes, omitted, fail)
+                                        : render_json(t, tags, out, notes, omitted, fail);
 #endif
-    if (render_whole(t, tags, out, notes, run_portable)) return OK;
-    return template_render_any(t, tags, out, notes, omitted, fail);
+    return render_portable(t, tags, out, notes, omitted, fail);
 }

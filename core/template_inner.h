@@ -182,6 +182,7 @@ struct fast_run {
     const struct template *t;
     const struct tag_value *values; // t->tags_limit of them
     char *to, *end;
+    const struct fast_op *stopped;
     bool lacking; // may write what a lacking value becomes
     bool bad_utf8;
 };
