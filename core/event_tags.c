@@ -41,8 +41,18 @@ static inline void window_seek(struct window *w, const char *p) {
     w->mask = block_mask(w->block) & ~(uint64_t)0 << (at & 63);
 }
 
-static inline const char *window_next(struct window *w) {
+static inline void window_fill(struct window *w) {
     while (!w->mask) w->mask = block_mask(w->block += 64);
+}
+
+// Passes the next special byte, whose place is known.
+static inline void window_skip(struct window *w) {
+    window_fill(w);
+    w->mask &= w->mask - 1;
+}
+
+static inline const char *window_next(struct window *w) {
+    window_fill(w);
     const char *p = w->block + (unsigned)__builtin_ctzll(w->mask);
     w->mask &= w->mask - 1;
     return p;
@@ -53,13 +63,15 @@ enum { KEY_BYTES = 48, KEY_SLOTS = 512 };
 // A key as it came, zero-padded, and the id of its tag.
 struct known_key {
     _Alignas(64) char bytes[KEY_BYTES];
-    uint32_t n;
+    struct known_key *next; // which key came after it the last time
+    uint32_t n;             // 0: nothing here
     uint16_t id;
 };
 
 // Ids never change their meaning, so what a thread once learned stays true. A
 // key is in one of the two places of its slot; the newer one comes first.
 static _Thread_local struct known_key known_keys[KEY_SLOTS][2];
+static _Thread_local struct known_key before_first_key;
 
 // From the last eight bytes of the key (fewer when it is shorter) and its
 // length. Bytes in front of a short key are read, not used.
@@ -90,22 +102,29 @@ static inline bool key_equals(const struct known_key *key, const char *p, size_t
 #endif
 }
 
-// The id of a key that was met before, or TAG_NONE.
-static inline uint16_t recall_key(struct known_key (*known)[2], const char *first, size_t n) {
-    if (n - 1 >= KEY_BYTES) return TAG_NONE;
-    const struct known_key *key = known[key_slot(first + n, n)];
-    if (key_equals(key, first, n)) return key->id;
-    return key_equals(key + 1, first, n) ? key[1].id : TAG_NONE;
+static struct known_key *find_key(const char *first, size_t n) {
+    struct known_key *key = known_keys[key_slot(first + n, n)];
+    if (key_equals(key, first, n)) return key;
+    return key_equals(key + 1, first, n) ? key + 1 : NULL;
+}
+
+// The known key that these bytes are, or NULL. Events of one platform have
+// their keys in much the same order, so the one that followed `before` last
+// time is most often right.
+static inline struct known_key *recall_key(struct known_key *before, const char *first, size_t n) {
+    if (n - 1 >= KEY_BYTES) return NULL;
+    struct known_key *key = before->next;
+    if (__builtin_expect(!key || !key_equals(key, first, n), 0)) key = find_key(first, n);
+    before->next = key;
+    return key;
 }
 
 static void learn_key(struct slice raw, uint16_t id) {
     if (!raw.n || raw.n > KEY_BYTES) return;
     struct known_key *key = known_keys[key_slot(raw.p + raw.n, raw.n)];
     key[1] = key[0];
-    memset(key->bytes, 0, sizeof key->bytes);
+    *key = (struct known_key){ .n = (uint32_t)raw.n, .id = id };
     memcpy(key->bytes, raw.p, raw.n);
-    key->n = (uint32_t)raw.n;
-    key->id = id;
 }
 
 static bool refuse_tag(struct json_scan *scan, const char *p, enum err code, const char *type,
@@ -210,13 +229,15 @@ static __attribute__((noinline)) const char *read_odd_member(struct json_scan *s
     return p;
 }
 
-// Does `":"` or `": "` and a quote stand here? (Compilers make short comparisons of memcmp.)
-static inline bool is_key_end(const char *p) {
-    return memcmp(p, "\":\"", 3) == 0 || memcmp(p, "\": \"", 4) == 0;
+// How far a value's opening quote is from its key's closing one, when there is
+// a colon and perhaps a space between them; else 0. (Compilers make plain
+// comparisons of such memcmp.)
+static inline size_t value_at(const char *p) {
+    if (memcmp(p, "\":\"", 3) == 0) return 2;
+    return memcmp(p, "\": \"", 4) == 0 ? 3 : 0;
 }
 
-// How far the next key's opening quote is from a value's closing one, when
-// there is a comma and perhaps a space between them; else 0.
+// The same from a value's closing quote to the next key's opening one.
 static inline size_t next_key_at(const char *p) {
     if (memcmp(p, "\",\"", 3) == 0) return 2;
     return memcmp(p, "\", \"", 4) == 0 ? 3 : 0;
@@ -229,20 +250,25 @@ static inline size_t next_key_at(const char *p) {
 // wait for its stores.
 static bool read_plain_members(struct json_scan *scan, struct tag_set *tags, const char **p) {
     struct window window = { .start = scan->start };
-    struct known_key(*known)[2] = known_keys;
+    struct known_key *key = &before_first_key;
     struct tag_value *values = tags->values;
     size_t count = tags->count, keys_left = scan->keys_left, next = 1;
     window_seek(&window, *p);
     while (keys_left && next) {
-        const char *first = window_next(&window) + 1, *last = window_next(&window);
-        size_t id = recall_key(known, first, (size_t)(last - first));
-        if (id >= count || !is_key_end(last)) break;
-        const char *value = window_next(&window) + 1, *end = window_next(&window);
+        window_skip(&window); // the quote at *p
+        const char *first = *p + 1, *last = window_next(&window);
+        struct known_key *known = recall_key(key, first, (size_t)(last - first));
+        size_t colon = value_at(last);
+        if (!known || known->id >= count || !colon) break;
+        key = known;
+        window_skip(&window); // the value's opening quote
+        const char *value = last + colon + 1, *end = window_next(&window);
         if (*end != '"' || (size_t)(end - value) > EVENT_VALUE_MAX) break;
-        values[id].p = value;
-        values[id].n = (uint32_t)(end - value);
-        values[id].kind = TAG_STRING;
-        values[id].flags = TAG_JSON_SAFE;
+        struct tag_value *to = &values[key->id];
+        to->p = value;
+        to->n = (uint32_t)(end - value);
+        to->kind = TAG_STRING;
+        to->flags = TAG_JSON_SAFE;
         keys_left--;
         next = next_key_at(end);
         *p = next ? end + next : end + 1;
