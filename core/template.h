@@ -1,6 +1,17 @@
 // Templates: text with [TAG] placeholders, compiled once and rendered for each
 // event. Where a value lands decides how it is escaped; the rules are those of
-// the template language (placeholders, formatters, missing policies).
+// the template language (placeholders, formatters, missing policies). Where its
+// text leaves a choice, this is what holds:
+//
+// - Formatters bind to the name in front of them: [A:trim|B:upper|"n/a"]; an
+//   alternative is empty when its formatted value is.
+// - The default comes last. In it \" is a quote and \\ a backslash; inside a JSON
+//   string its quotes may be written as they are or as JSON has them, \".
+// - [!…] gives the text of any placeholder, not only of a plain one.
+// - JSON null is a value: null where it stands bare, empty elsewhere and in a chain.
+// - `raw` in a URL or form keeps RFC 3986's reserved bytes and '%'; in a header it
+//   changes nothing. `json` in a URL or form is JSON text, encoded as any value.
+// - `omit` where nothing can be dropped (a path, a raw body, a lone value) is `empty`.
 #ifndef TUMA_TEMPLATE_H
 #define TUMA_TEMPLATE_H
 

@@ -311,14 +311,16 @@ static bool find_fast_runs(struct builder *b) {
         op->fast = run;
         t->fast[i] = (struct fast_op){ op->literal_at, (uint16_t)op->literal_n, op->tag };
     }
-    // A header needs its end looked at, see render().
-    t->only_fast = run == t->ops_count && t->place != TEMPLATE_HEADER;
+    // A header's end is looked at when it is rendered, see render().
+    t->only_fast = run == t->ops_count && (t->place != TEMPLATE_HEADER || !run);
     return true;
 }
 
 // Moves the finished arrays into the template.
 static bool finish(struct builder *b) {
     struct template *t = b->t;
+    if (t->place == TEMPLATE_HEADER && !b->ops.n)
+        while (b->blob.n && b->blob.p[b->blob.n - 1] == ' ') b->blob.n--;
     t->tail_at = b->literal_start;
     t->blob_n = b->blob.n;
     t->ops_count = ops_count(b);

@@ -10,7 +10,9 @@ local function read(path)
   return text
 end
 
-local letters = { ['"'] = '\\"', ["\\"] = "\\\\", ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
+local letters = {
+  ['"'] = '\\"', ["\\"] = "\\\\", ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t",
+}
 for c = 0, 31 do
   local char = string.char(c)
   letters[char] = letters[char] or string.format("\\u%04x", c)

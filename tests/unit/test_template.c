@@ -260,6 +260,8 @@ static void headers_hold_one_clean_line(void) {
     SHOWS(HEADER, KEEP, "[A][C][B]", "a [C] b", V("A", "a\r"), V("B", "\nb"));
     SHOWS(HEADER, EMPTY, "[A][C][B]", "a b", V("A", "a\r"), V("B", "\nb"));
     SHOWS(HEADER, KEEP, "[A:raw] x  ", "1 2 x", V("A", "1\n2"));
+    SHOWS(HEADER, KEEP, "application/json  ", "application/json", V("A", ""));
+    SHOWS(HEADER, KEEP, "  ", "", V("A", ""));
     CHECK(RENDER(HEADER, KEEP, "[A]", V("A", "a\nb")).notes.sanitized);
     CHECK(!RENDER(HEADER, KEEP, "[A]", V("A", "a b")).notes.sanitized);
     REFUSED(HEADER, "a\r\nb", "bad_header_value", 1);
