@@ -1,0 +1,188 @@
+"""Scripts in the running engine: what a bad one does to itself and not to others,
+what a script process may do, what the commands tell."""
+import json
+import os
+import random
+import re
+import signal
+import time
+
+from harness import Workspace, check, equal, main, until
+
+GOOD = """local hook = { on = { "call.completed" }, request = { url = "%(url)s/%(name)s", body = [=[{"id":"[CALL_ID]","n":[N]}]=] } }
+function hook.tags(event) return { N = #event.CALL_ID } end
+return hook
+"""
+LOOP = """local hook = { on = { "call.completed" }, %(more)s request = { url = "%(url)s/loop", body = [=[{"id":"[CALL_ID]"}]=] } }
+function hook.filter(event)
+  while true do end
+end
+return hook
+"""
+
+
+def event(n, **more):
+    return {"id": f"e{n}", "type": "call.completed", "tags": {"CALL_ID": f"c{n}", **more}}
+
+
+def children(engine):
+    """Script processes by lane."""
+    found = {}
+    for line in os.popen(f"pgrep -a -P {engine.process.process.pid}").read().splitlines():
+        pid, *words = line.split()
+        if "__sandbox" in words:
+            found.setdefault(words[-1], []).append(int(pid))
+    return found
+
+
+def paths(sink):
+    counts = {}
+    for request in sink.requests():
+        counts[request["target"]] = counts.get(request["target"], 0) + 1
+    return counts
+
+
+def quarantined(engine, name):
+    """How often the engine said so."""
+    return len(re.findall(f'"webhook state","webhook":"{name}","state":"quarantined"', engine.process.text()))
+
+
+def test_a_runaway_holds_its_own_deliveries_and_nobody_elses():
+    with Workspace() as w:
+        sink = w.sink()
+        w.hook("good", GOOD % {"url": sink.url, "name": "good"})
+        w.hook("loop", LOOP % {"url": sink.url, "more": ""})
+        engine = w.engine()
+        for n in range(60):
+            equal(engine.post(event(n))[0], 202, "post")
+        until(lambda: paths(sink).get("/good") == 60, 60, "all of the good one's")
+        until(lambda: quarantined(engine, "loop"), 60, "quarantine")
+        equal(paths(sink), {"/good": 60})
+        check({row["state"] for row in engine.log("--webhook", "loop")} <= {"parked", "pending"}, "held, not lost")
+        reasons = {row["reason"] for row in engine.log("--webhook", "loop")}
+        check(any("loop.lua:3: CPU budget exceeded" in reason for reason in reasons), f"reasons: {reasons}")
+        time.sleep(0.5)  # what was in hand when it was quarantined ends under the old version
+        w.hook("loop", GOOD % {"url": sink.url, "name": "loop"})  # an edit lifts it
+        until(lambda: paths(sink).get("/loop") == 60, 60, "the held ones go out after the edit")
+
+
+def test_release_lets_a_quarantined_webhook_try_again():
+    with Workspace() as w:
+        sink = w.sink()
+        w.hook("loop", LOOP % {"url": sink.url, "more": ""})
+        engine = w.engine()
+        for n in range(20):
+            engine.post(event(n))
+        until(lambda: quarantined(engine, "loop") == 1, 60, "quarantine")
+        out = w.tuma("scripts", "release", "loop")
+        equal((out.returncode, out.stderr), (0, ""), "release")
+        until(lambda: quarantined(engine, "loop") == 2, 60, "it tried, and was quarantined again")
+        equal(sink.requests(), [])
+
+
+def test_on_script_error_sends_or_drops():
+    with Workspace() as w:
+        sink = w.sink()
+        w.hook("sends", LOOP % {"url": sink.url, "more": 'on_script_error = "send",'})
+        w.hook("drops", LOOP % {"url": sink.url, "more": 'on_script_error = "drop",'})
+        engine = w.engine()
+        engine.post(event(1))
+        sink.wait(1)
+        until(lambda: sorted(row["state"] for row in engine.log()) == ["delivered", "dropped"], what="both settled")
+
+
+def test_killed_script_processes_lose_and_double_nothing():
+    rng = random.Random(1)
+    with Workspace() as w:
+        sink = w.sink()
+        w.hook("good", GOOD % {"url": sink.url, "name": "good"})
+        engine = w.engine()
+        for n in range(200):
+            equal(engine.post(event(n))[0], 202, "post")
+            if n % 10 == 9:
+                pids = children(engine).get("calls", [])
+                if pids:
+                    os.kill(rng.choice(pids), signal.SIGKILL)
+        until(lambda: engine.states() == {"delivered": 200}, 60, "all delivered")
+        ids = [json.loads(request["body"])["id"] for request in sink.requests()]
+        equal(sorted(ids), sorted(f"c{n}" for n in range(200)), "each once")
+
+
+def test_a_script_process_has_given_up_its_rights():
+    with Workspace() as w:
+        sink = w.sink()
+        w.hook("good", GOOD % {"url": sink.url, "name": "good"})
+        engine = w.engine()
+        engine.post(event(1))
+        sink.wait(1)
+        pids = [pid for lane in children(engine).values() for pid in lane]
+        check(pids, "there are script processes")
+        for pid in pids:
+            status = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status").read().splitlines() if ":" in line)
+            equal(status["NoNewPrivs"].strip(), "1", "no new privileges")
+            equal(status["Seccomp"].strip(), "2", "a filter of system calls")
+            limits = open(f"/proc/{pid}/limits").read()
+            check(re.search(r"Max core file size +0 +0 ", limits) and re.search(r"Max open files +5 +5 ", limits), limits)
+            if os.geteuid() == 0:  # the process is not dumpable, so only root may look
+                equal(sorted(os.listdir(f"/proc/{pid}/fd")), ["0", "1", "2", "3", "4"], "descriptors")
+                equal(open(f"/proc/{pid}/environ").read().rstrip("\0"), "TZ=UTC", "environment")
+        engine.process.kill()
+        until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), what="they die with the engine")
+
+
+def test_a_store_survives_a_restart():
+    with Workspace() as w:
+        sink = w.sink()
+        w.hook("count", f"""local hook = {{ on = "call.completed", request = {{ url = "{sink.url}/[N]" }} }}
+function hook.tags(event) return {{ N = store.incr("calls") }} end
+return hook""")
+        engine = w.engine()
+        for n in range(3):
+            engine.post(event(n))
+            sink.wait(n + 1)
+        until(lambda: '"calls":{"value":3}' in w.tuma("scripts", "show", "count", "--json").stdout.replace(" ", ""), what="shown by scripts show")
+        equal(engine.process.stop(), 0, "stop")
+        engine = w.engine()
+        engine.post(event(9))
+        equal([request["target"] for request in sink.wait(4)], ["/1", "/2", "/3", "/4"])
+
+
+def test_the_commands_tell_what_scripts_do():
+    with Workspace() as w:
+        sink = w.sink()
+        w.hook("good", GOOD % {"url": sink.url, "name": "good"})
+        w.hook("bad", "return {")
+        w.hook("fails", GOOD.replace("#event.CALL_ID", "#event.NOTHING") % {"url": sink.url, "name": "fails"})
+        engine = w.engine()
+        for n in range(5):
+            engine.post(event(n))
+        sink.wait(5)
+        until(lambda: len(engine.log("--webhook", "fails", "--state", "parked")) == 5, what="errors")
+        out = w.tuma("scripts")
+        equal(out.returncode, 1, "a broken script is a finding")
+        check("bad.lua:1:" in out.stdout and "tags" in out.stdout, out.stdout)
+        rows = {row["name"]: row for row in json.loads(w.tuma("scripts", "top", "--json").stdout)["scripts"]}
+        equal((rows["good"]["calls"], rows["good"]["errors"]), (5, 0), "good")
+        equal((rows["fails"]["errors"], rows["fails"]["last_error_count"]), (5, 5), "fails")
+        check("fails.lua:2:" in rows["fails"]["last_error"], rows["fails"]["last_error"])
+        check("good" in w.tuma("scripts", "top").stdout, "top")
+        profile = w.tuma("scripts", "profile", "good", "--last", "5", "--allow-private")
+        check("good.lua:2: function hook.tags" in profile.stdout, profile.stdout + profile.stderr)
+
+
+def test_a_removed_file_parks_what_was_pending():
+    with Workspace() as w:
+        sink = w.sink("--fail-first", "1000")
+        w.hook("good", GOOD % {"url": sink.url, "name": "good"})
+        engine = w.engine()
+        engine.post(event(1))
+        sink.wait(1)
+        (w.scripts / "good.lua").unlink()
+        until(lambda: engine.states() == {"parked": 1}, what="parked")
+        engine.post(event(2))
+        time.sleep(0.3)
+        equal(len(engine.log()), 1, "no delivery for an event after it")
+
+
+if __name__ == "__main__":
+    main(globals())
