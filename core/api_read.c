@@ -47,7 +47,10 @@ static void on_work(uv_work_t *work) {
     struct read *read = work->data;
     struct api *api = read->api;
     if (!api->reader) api->reader = store_reader_open(api->opts.store_dir, &read->fail);
-    if (api->reader) read->run(read);
+    if (api->reader)
+        read->run(read);
+    else
+        read->status = 503;
     if (read->fail.code != OK && !read->status) read->status = http_problem_status(&read->fail);
     if (read->out.failed) {
         fail_set(&read->fail, ERR_LIMIT, 0, "too_large", "the answer is too large");

@@ -130,7 +130,7 @@ static void hand_over(struct connection *connection) {
     connection->reading = box->close ? READING_NOTHING : READING_HEAD;
     connection->scan = (struct head_scan){ 0 };
     box->whole = true;
-    box->exchange.body = buf_slice(&box->body);
+    box->exchange.body = box->body.n ? buf_slice(&box->body) : S("");
     connection->server->opts.on_request(connection->server->opts.user, &box->exchange);
 }
 
