@@ -207,9 +207,12 @@ static bool read_members(struct envelope *e) {
 static bool member_text(struct envelope *e, enum member member, bool number, const char *type,
                         struct slice *text) {
     struct slice raw = e->members[member];
-    bool plain = e->plain >> member & 1;
-    *text = plain ? slice(raw.p + 1, raw.n - 2) : slice(NULL, 0);
-    if (plain || !raw.p || slice_eq(raw, S("null"))) return true;
+    *text = slice(NULL, 0);
+    if (!raw.p || slice_eq(raw, S("null"))) return true;
+    if (e->plain >> member & 1) {
+        *text = slice(raw.p + 1, raw.n - 2);
+        return true;
+    }
     if (number && raw.p[0] != '"' && json_is_number(raw)) {
         *text = raw;
         return true;
