@@ -218,6 +218,7 @@ static struct journal *journal_new(const struct journal_opts *opts) {
     list_init(&j->stop.link);
     j->stop.kind = MESSAGE_STOP;
     j->full_until_ns = INT64_MIN;
+    j->batch_max = BATCH_ITEMS_MAX;
     init_clock(j);
     return j;
 }

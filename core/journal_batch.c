@@ -45,7 +45,7 @@ static size_t rows_of(const struct intake *intake) {
 // place when there is no memory for them.
 static void batch_gather(struct journal *j, struct batch *batch) {
     size_t items = 0;
-    while (!list_empty(&j->waiting) && items < BATCH_ITEMS_MAX) {
+    while (!list_empty(&j->waiting) && items < j->batch_max) {
         struct list *link = j->waiting.next;
         int kind = list_item(link, struct message, link)->kind;
         if (kind == MESSAGE_INTAKE) {
@@ -201,6 +201,15 @@ static void take_single(struct journal *j, struct message *message) {
     message_discard(message);
 }
 
+// Large rows or a slow machine make smaller batches, so that nobody waits long
+// for a turn; the disk's own time is left out, it wants large ones.
+static void adapt_size(struct journal *j, int64_t took_ns) {
+    if (took_ns > BATCH_CPU_MS * 1000000ll) j->batch_max -= j->batch_max / 4;
+    if (took_ns < BATCH_CPU_MS * 500000ll) j->batch_max += j->batch_max / 4;
+    if (j->batch_max < BATCH_ITEMS_MIN) j->batch_max = BATCH_ITEMS_MIN;
+    if (j->batch_max > BATCH_ITEMS_MAX) j->batch_max = BATCH_ITEMS_MAX;
+}
+
 void batch_run(struct journal *j) {
     if (j->failed) {
         refuse_waiting(j);
@@ -210,7 +219,9 @@ void batch_run(struct journal *j) {
     batch_init(j, &batch);
     batch_gather(j, &batch);
     if (batch.outcomes_count || !list_empty(&batch.intakes)) {
+        int64_t begun_ns = clock_cpu_ns();
         batch_store(j, &batch);
+        adapt_size(j, clock_cpu_ns() - begun_ns);
     } else if (!list_empty(&j->waiting)) {
         struct list *link = list_pop(&j->waiting);
         take_single(j, list_item(link, struct message, link));

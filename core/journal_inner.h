@@ -24,9 +24,11 @@
 
 enum {
     BATCH_ITEMS_MAX = 2000, // rows of one transaction: events, deliveries, outcomes
+    BATCH_ITEMS_MIN = 250,  // when they take long
+    BATCH_CPU_MS = 25,      // what one may take, the disk's time aside
     STARTS_A_TURN = 512,    // jobs started before others get a look in
     PAGES_A_TURN = 4,       // pages fetched likewise
-    MOVES_A_STEP = 500,     // rows a chore moves in one transaction
+    MOVES_A_STEP = 250,     // rows a chore moves in one transaction
     RETIRE_A_STEP = 300,    // rows deleted in one transaction
     OVERLOAD_RETRY_MS = 5000,
     FULL_RETRY_MS = 1000, // until outcomes are tried again on a full disk
@@ -119,6 +121,7 @@ struct journal {
     unsigned out;          // jobs at workers
 
     struct list waiting; // messages in order
+    size_t batch_max;    // rows, between BATCH_ITEMS_MIN and _MAX
     struct list moves;
     struct list idle_waiters; // COMMAND_WAIT_IDLE
 
