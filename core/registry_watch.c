@@ -42,8 +42,7 @@ void registry_watch(struct registry *registry) {
     if (!registry->opts.watch) return;
     snprintf(lib, sizeof lib, "%s/lib", registry->opts.scripts_dir);
     watch(&registry->watch_lib, lib, &registry->lib_inode);
-    int err =
-        watch(&registry->watch_dir, registry->opts.scripts_dir, &registry->dir_inode);
+    int err = watch(&registry->watch_dir, registry->opts.scripts_dir, &registry->dir_inode);
     if (err && !registry->watch_warned)
         log_line(LOG_WARN, "changed scripts are not noticed; send SIGHUP after a change", "dir",
                  registry->opts.scripts_dir, "error", uv_strerror(err), NULL);
