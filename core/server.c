@@ -225,7 +225,8 @@ static enum err listen_failed(struct fail *fail, const char *what, int rc) {
 
 static enum err listen_tcp(struct server *server, struct fail *fail) {
     struct sockaddr_storage address;
-    const char *host = server->opts.host;
+    // No resolver here: the one name that may stand for an address is this.
+    const char *host = strcmp(server->opts.host, "localhost") ? server->opts.host : "127.0.0.1";
     int port = server->opts.port;
     if (uv_ip4_addr(host, port, (struct sockaddr_in *)&address) &&
         uv_ip6_addr(host, port, (struct sockaddr_in6 *)&address))

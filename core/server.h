@@ -40,7 +40,7 @@ struct exchange {
 };
 
 struct server_opts {
-    const char *host;  // address to listen on, or NULL with `path`
+    const char *host;  // IP address to listen on, or "localhost"; NULL with `path`
     int port;          // 0: any, see server_port
     const char *path;  // unix socket (mode 0600), removed on close
     bool any_path;     // take odd paths too (encoded slashes, dot segments): a receiver for tests
