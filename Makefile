@@ -38,6 +38,9 @@ $(O)/core/%.o: core/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
+# Its .incbin lines are no includes that -MMD would see.
+$(O)/core/embedded.o: $(wildcard lua/*.lua)
+
 # llhttp's C sources come with Debian's node-llhttp; they are theirs, so no warnings.
 $(O)/llhttp.o: /usr/share/llhttp/llhttp.c /usr/share/llhttp/api.c /usr/share/llhttp/http.c
 	@mkdir -p $(@D)
