@@ -79,8 +79,7 @@ floors:
 
 lint:
 	clang-format --dry-run --Werror core/*.[ch] $(wildcard tests/unit/*.c tests/fuzz/*.c tests/*.h)
-	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr -Icore \
-	    --suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck core
+	cppcheck --quiet -j2 --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr -Icore --suppressions-list=.cppcheck core
 	luacheck --quiet lua scripts
 
 format:
