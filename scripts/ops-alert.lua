@@ -7,7 +7,7 @@ return {
     body = [=[{"text": "[EVENT]: [WEBHOOK|"the engine"]: [REASON|"no reason given"]"}]=],
   },
   tests = {
-    { name = "the reason is told", 
+    { name = "the reason is told",
       event = { type = "webhook.disabled", WEBHOOK = "crm", REASON = "410 Gone" },
       expect = { body = { text = "webhook.disabled: crm: 410 Gone" } } },
   },
