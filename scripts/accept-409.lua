@@ -10,7 +10,9 @@ function hook.response(event, response)
 end
 
 hook.tests = {
-  { name = "a conflict is a success", event = { type = "call.hangup", CALL_ID = "c1" }, response = { status = 409 }, expect = { verdict = "delivered" } },
-  { name = "422 is final", event = { type = "call.hangup", CALL_ID = "c1" }, response = { status = 422 }, expect = { verdict = "fail" } },
+  { name = "a conflict is a success", event = { type = "call.hangup", CALL_ID = "c1" },
+    response = { status = 409 }, expect = { verdict = "delivered" } },
+  { name = "422 is final", event = { type = "call.hangup", CALL_ID = "c1" },
+    response = { status = 422 }, expect = { verdict = "fail" } },
 }
 return hook

@@ -10,7 +10,8 @@ function hook.filter(event)
 end
 
 hook.tests = {
-  { name = "this call is in the sample", event = { type = "call.hangup", CALL_ID = "call_3" }, expect = { body = { event = "call.hangup", call = "call_3" } } },
+  { name = "this call is in the sample", event = { type = "call.hangup", CALL_ID = "call_3" },
+    expect = { body = { event = "call.hangup", call = "call_3" } } },
   { name = "this one is not", event = { type = "call.hangup", CALL_ID = "call_1" }, expect = "filtered" },
 }
 return hook
