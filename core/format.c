@@ -247,20 +247,23 @@ static bool apply_to(const struct format *f, const struct format_value *v, struc
     }
 }
 
-bool format_apply(const struct format *formats, size_t count, struct format_value *value,
-                  struct format_scratch *scratch) {
+enum err format_apply(const struct format *formats, size_t count, struct format_value *value,
+                      struct format_scratch *scratch) {
     unsigned turn = 0;
     for (size_t i = 0; i < count; i++) {
         const struct format *f = &formats[i];
+        if (value->text.n > FORMAT_INPUT_MAX) return ERR_LIMIT;
         if (!apply_in_place(f, value)) {
             struct buf *out = &scratch->turns[turn];
+            // More than any formatter makes of the longest input.
+            out->max = 16 * FORMAT_INPUT_MAX;
             buf_clear(out);
             if (!apply_to(f, value, out)) continue;
             turn ^= 1;
-            if (out->failed) return false;
+            if (out->failed) return ERR_NOMEM;
             value->text = slice(out->p ? out->p : "", out->n);
         }
         if (f->op != RAW) value->kind = TAG_STRING;
     }
-    return true;
+    return OK;
 }

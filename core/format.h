@@ -59,11 +59,13 @@ struct format_value {
 };
 
 // Applies `count` formatters in order. The result borrows from `value`, the
-// formatters or `scratch`; false when scratch's maximum was reached.
+// formatters or `scratch`, which starts zeroed and whose buffers the caller frees. ERR_LIMIT when
+// a formatter is given more than FORMAT_INPUT_MAX bytes, ERR_NOMEM.
+enum { FORMAT_INPUT_MAX = 256 * 1024 };
 struct format_scratch {
     struct buf turns[2];
 };
-bool format_apply(const struct format *formats, size_t count, struct format_value *value,
-                  struct format_scratch *scratch);
+enum err format_apply(const struct format *formats, size_t count, struct format_value *value,
+                      struct format_scratch *scratch);
 
 #endif

@@ -138,8 +138,8 @@ static enum err format_value(struct renderer *r, const struct alternative *a, st
                              struct found *f) {
     struct format_value value = { plain_text(r, v), v.kind };
     if (!value.text.p) return no_memory(r);
-    for (int i = 0; i < 2; i++) r->scratch.turns[i].max = RENDER_BYTES_MAX;
-    if (!format_apply(a->formats, a->formats_count, &value, &r->scratch)) return too_large(r);
+    enum err err = format_apply(a->formats, a->formats_count, &value, &r->scratch);
+    if (err) return err == ERR_LIMIT ? too_large(r) : no_memory(r);
     *f = (struct found){
         .text = value.text, .kind = value.kind, .skips_escaping = a->skips_escaping, .raw = a->raw
     };

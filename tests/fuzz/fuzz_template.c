@@ -214,9 +214,8 @@ static void apply(struct value *v, struct slice one) {
     struct format f;
     REQUIRE(format_scan(one, &text) == one.n && !format_compile(&text, &f, NULL));
     struct format_value value = { v->text, v->null ? TAG_NULL : TAG_STRING };
-    for (int i = 0; i < 2; i++) scratch.turns[i].max = RENDER_BYTES_MAX;
     if (!v->found) return;
-    REQUIRE(format_apply(&f, 1, &value, &scratch));
+    REQUIRE(!format_apply(&f, 1, &value, &scratch));
     char *copy = copies[copies_count++ % 16];
     REQUIRE(value.text.n <= OUT_MAX);
     if (value.text.n) memcpy(copy, value.text.p, value.text.n);
