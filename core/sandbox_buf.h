@@ -13,7 +13,7 @@ struct sandbox_buf {
     int slot; // stack index that anchors the memory
     char *p;
     size_t n, capacity, max;
-    char small[512]; // nested callbacks hold up to 180 of these
+    char small[192]; // nested callbacks hold up to 180 of these, on the C stack
 };
 
 // Pushes one stack slot, which must stay where it is while the buffer is in use.
