@@ -71,9 +71,13 @@ static struct flight *flight_new(struct courier *courier) {
     buf_init(&flight->headers, RESPONSE_HEADER_BYTES_MAX);
     buf_init(&flight->body, RESPONSE_BODY_BYTES_MAX);
     flight->easy = easy_new(flight);
-    if (flight->easy) return flight;
-    flight_free(flight);
-    return NULL;
+    if (!flight->easy) {
+        flight_free(flight);
+        return NULL;
+    }
+    courier->flights_count++;
+    loop_size_pool(courier);
+    return flight;
 }
 
 static struct flight *flight_take(struct courier *courier, struct transfer *transfer) {

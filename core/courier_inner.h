@@ -78,9 +78,9 @@ struct courier {
     uv_timer_t timer; // curl's
     uv_timer_t soon;  // runs `done` of what ended inside a call of ours
     struct list active, spare;
-    size_t active_count;
-    struct list ended;      // transfers whose `done` is due
-    struct watch **watches; // by file descriptor
+    size_t active_count, flights_count; // under way; there are, spare ones included
+    struct list ended;                  // transfers whose `done` is due
+    struct watch **watches;             // by file descriptor
     size_t watches_room;
     struct map by_ends; // watches of connected sockets
     unsigned handles;   // open uv handles
@@ -103,9 +103,10 @@ bool easy_pin(struct flight *flight, const struct resolved *resolved);
 bool loop_init(struct courier *courier);
 // Frees the multi handle and closes the uv handles; courier_freed runs after the last one.
 void loop_close(struct courier *courier);
-// A new socket of curl's. False on no memory.
-bool loop_socket_opened(struct courier *courier, curl_socket_t fd);
-void loop_socket_closes(struct courier *courier, curl_socket_t fd); // before close(2)
+// After flights_count grew: keeps room for as many idle connections as promised.
+void loop_size_pool(struct courier *courier);
+// `fd` is new, or about to be closed: what was known of it is void.
+void loop_forget_socket(struct courier *courier, curl_socket_t fd);
 // Remembers the ends of `fd`, when they are its own.
 void loop_name_socket(struct courier *courier, curl_socket_t fd, const struct ends *ends);
 // The socket with these ends, or CURL_SOCKET_BAD.

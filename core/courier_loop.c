@@ -2,6 +2,7 @@
 // cost epoll_ctl calls, and curl takes its interest in a socket back after
 // every answer: so a socket stays armed across that, and an event that nobody
 // wants corrects it. On a kept-alive connection a request then costs none.
+#include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -11,7 +12,10 @@
 
 enum { STREAMS_MAX = 64, ENDS_MAX = 128 };
 
-// A socket of curl's; lives from its opening to its closing.
+// A socket of curl's. Lives from curl's first interest until the socket closes.
+// curl closes a socket that never connected without telling (7.88), so one
+// without a name ends as soon as curl is not interested any more: a stale watch
+// would spoil the next handle with the same descriptor.
 struct watch {
     uv_poll_t poll;
     struct courier *courier;
@@ -83,23 +87,24 @@ static bool make_room(struct courier *courier, curl_socket_t fd) {
     return true;
 }
 
-bool loop_socket_opened(struct courier *courier, curl_socket_t fd) {
-    struct watch *watch = make_room(courier, fd) ? calloc(1, sizeof *watch) : NULL;
-    if (!watch) return false;
+static struct watch *watch_of(const struct courier *courier, curl_socket_t fd) {
+    return fd >= 0 && (size_t)fd < courier->watches_room ? courier->watches[fd] : NULL;
+}
+
+static struct watch *watch_get(struct courier *courier, curl_socket_t fd) {
+    struct watch *watch = watch_of(courier, fd);
+    if (watch) return watch;
+    watch = make_room(courier, fd) ? calloc(1, sizeof *watch) : NULL;
+    if (!watch) return NULL;
     if (uv_poll_init_socket(courier->loop, &watch->poll, fd) < 0) {
         free(watch);
-        return false;
+        return NULL;
     }
     courier->handles++;
     watch->poll.data = watch;
     watch->courier = courier;
     watch->fd = fd;
-    courier->watches[fd] = watch;
-    return true;
-}
-
-static struct watch *watch_of(const struct courier *courier, curl_socket_t fd) {
-    return fd >= 0 && (size_t)fd < courier->watches_room ? courier->watches[fd] : NULL;
+    return courier->watches[fd] = watch;
 }
 
 static void on_watch_closed(uv_handle_t *handle) {
@@ -109,26 +114,30 @@ static void on_watch_closed(uv_handle_t *handle) {
     on_handle_closed(courier);
 }
 
+void loop_forget_socket(struct courier *courier, curl_socket_t fd) {
+    struct watch *watch = watch_of(courier, fd);
+    if (!watch) return;
+    if (watch->ends.n) map_remove(&courier->by_ends, watch->ends);
+    courier->watches[fd] = NULL;
+    uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
+}
+
 // CURLMOPT_SOCKETFUNCTION: what curl wants to know of a socket.
 static int on_curl_wants(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user) {
     (void)easy, (void)socket_user;
     struct courier *courier = user;
-    struct watch *watch = watch_of(courier, fd);
-    if (!watch) return 0;
+    struct watch *watch = what == CURL_POLL_REMOVE ? watch_of(courier, fd) : watch_get(courier, fd);
+    if (!watch) return 0; // no memory: the deadline ends the transfer
+    if (what == CURL_POLL_REMOVE && !watch->ends.n) {
+        loop_forget_socket(courier, fd);
+        return 0;
+    }
     watch->wanted = what == CURL_POLL_IN      ? UV_READABLE
                     : what == CURL_POLL_OUT   ? UV_WRITABLE
                     : what == CURL_POLL_INOUT ? UV_READABLE | UV_WRITABLE
                                               : 0;
     if (watch->wanted & ~watch->armed) arm(watch, watch->wanted);
     return 0;
-}
-
-void loop_socket_closes(struct courier *courier, curl_socket_t fd) {
-    struct watch *watch = watch_of(courier, fd);
-    if (!watch) return;
-    if (watch->ends.n) map_remove(&courier->by_ends, watch->ends);
-    courier->watches[fd] = NULL;
-    uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
 }
 
 // --- Which socket is it? ---
@@ -147,20 +156,38 @@ static struct slice ends_key(const struct ends *ends, char key[ENDS_MAX]) {
     return slice(key, sizeof ports + local_n + 1 + remote_n);
 }
 
-static int local_port(curl_socket_t fd) {
-    struct sockaddr_storage address;
-    struct sockaddr_in6 v6; // the port stands where IPv4 has it
-    socklen_t n = sizeof address;
-    if (getsockname(fd, (struct sockaddr *)&address, &n) != 0) return -1;
-    memcpy(&v6, &address, sizeof v6);
-    return ntohs(v6.sin6_port);
+static bool read_end(const struct sockaddr_storage *address, char ip[INET6_ADDRSTRLEN], int *port) {
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    memcpy(&v4, address, sizeof v4);
+    memcpy(&v6, address, sizeof v6);
+    bool is_v6 = address->ss_family == AF_INET6;
+    *port = ntohs(is_v6 ? v6.sin6_port : v4.sin_port);
+    return inet_ntop(address->ss_family, is_v6 ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr, ip,
+                     INET6_ADDRSTRLEN);
+}
+
+static bool has_ends(curl_socket_t fd, struct slice wanted) {
+    char local_ip[INET6_ADDRSTRLEN], remote_ip[INET6_ADDRSTRLEN], key[ENDS_MAX];
+    struct sockaddr_storage local, remote;
+    struct ends ends = { .local_ip = local_ip, .remote_ip = remote_ip };
+    socklen_t local_n = sizeof local, remote_n = sizeof remote;
+    return getsockname(fd, (struct sockaddr *)&local, &local_n) == 0 &&
+           getpeername(fd, (struct sockaddr *)&remote, &remote_n) == 0 &&
+           read_end(&local, local_ip, &ends.local_port) &&
+           read_end(&remote, remote_ip, &ends.remote_port) &&
+           slice_eq(ends_key(&ends, key), wanted);
 }
 
 void loop_name_socket(struct courier *courier, curl_socket_t fd, const struct ends *ends) {
-    struct watch *watch = watch_of(courier, fd);
-    if (!watch || watch->ends.n || local_port(fd) != ends->local_port) return;
-    struct slice key = ends_key(ends, watch->key);
-    if (map_put(&courier->by_ends, key, watch)) watch->ends = key;
+    char key[ENDS_MAX];
+    struct slice wanted = ends_key(ends, key);
+    if (!has_ends(fd, wanted)) return;
+    struct watch *watch = watch_get(courier, fd);
+    if (!watch || watch->ends.n) return;
+    memcpy(watch->key, wanted.p, wanted.n);
+    wanted.p = watch->key;
+    if (map_put(&courier->by_ends, wanted, watch)) watch->ends = wanted;
 }
 
 curl_socket_t loop_find_socket(const struct courier *courier, const struct ends *ends) {
@@ -205,9 +232,6 @@ bool loop_init(struct courier *courier) {
     curl_multi_setopt(courier->multi, CURLMOPT_SOCKETDATA, courier);
     curl_multi_setopt(courier->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
     curl_multi_setopt(courier->multi, CURLMOPT_TIMERDATA, courier);
-    // The pool of idle connections only; never MAX_TOTAL_CONNECTIONS, which starves.
-    curl_multi_setopt(courier->multi, CURLMOPT_MAXCONNECTS,
-                      (long)courier->opts.idle_connections_max);
     curl_multi_setopt(courier->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, (long)STREAMS_MAX);
     map_init(&courier->by_ends);
     uv_timer_init(courier->loop, &courier->timer);
@@ -215,6 +239,13 @@ bool loop_init(struct courier *courier) {
     courier->timer.data = courier->soon.data = courier;
     courier->handles = 2;
     return true;
+}
+
+// curl counts connections in use, too; beyond the number it closes idle ones.
+// MAX_TOTAL_CONNECTIONS is no alternative: it makes healthy transfers wait.
+void loop_size_pool(struct courier *courier) {
+    long room = (long)courier->opts.idle_connections_max + (long)courier->flights_count;
+    curl_multi_setopt(courier->multi, CURLMOPT_MAXCONNECTS, room);
 }
 
 static void on_timer_closed(uv_handle_t *handle) {
@@ -225,7 +256,7 @@ void loop_close(struct courier *courier) {
     assert(courier->active_count == 0);
     CURLM *multi = courier->multi;
     courier->multi = NULL;
-    curl_multi_cleanup(multi); // closes the idle sockets: loop_socket_closes
+    curl_multi_cleanup(multi); // closes the idle sockets: loop_forget_socket
     uv_close((uv_handle_t *)&courier->timer, on_timer_closed);
     uv_close((uv_handle_t *)&courier->soon, on_timer_closed);
 }

@@ -53,11 +53,7 @@ static curl_socket_t on_open_socket(void *user, curlsocktype purpose,
         if (errno != EAFNOSUPPORT) stop(flight, TROUBLE_FILES);
         return CURL_SOCKET_BAD;
     }
-    if (!loop_socket_opened(flight->courier, fd)) {
-        close(fd);
-        stop(flight, TROUBLE_FILES);
-        return CURL_SOCKET_BAD;
-    }
+    loop_forget_socket(flight->courier, fd);
     flight->opened[flight->opened_count++ % OPENED_MAX] = fd;
     return fd;
 }
@@ -75,7 +71,7 @@ static void leave_socket(struct courier *courier, curl_socket_t fd) {
 
 static int on_close_socket(void *user, curl_socket_t fd) {
     leave_socket(user, fd);
-    loop_socket_closes(user, fd);
+    loop_forget_socket(user, fd);
     return close(fd);
 }
 

@@ -541,6 +541,31 @@ static void a_closed_port_refuses(void) {
     CHECK_INT(shot->transfer.attempt.tls_us, -1);
 }
 
+// S33: a listener with a full queue drops further connection requests.
+static void a_silent_host_is_a_connect_timeout(void) {
+    struct sockaddr_in any = { .sin_family = AF_INET };
+    socklen_t n = sizeof any;
+    char url[64];
+    int fillers[8];
+    any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(bind(fd, (struct sockaddr *)&any, n) == 0 && listen(fd, 0) == 0 &&
+          getsockname(fd, (struct sockaddr *)&any, &n) == 0);
+    for (int i = 0; i < 8; i++) {
+        fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(fillers[i], (struct sockaddr *)&any, n);
+    }
+    set_up();
+    snprintf(url, sizeof url, "http://127.0.0.1:%u/", ntohs(any.sin_port));
+    struct shot *shot = shot_new(url);
+    shot->transfer.connect_timeout_ms = 500;
+    fire(shot);
+    run();
+    for (int i = 0; i < 8; i++) close(fillers[i]);
+    close(fd);
+    expect(shot, VERDICT_RETRY, "connect_timeout");
+}
+
 // S37, with a body above all socket buffers.
 static void a_receiver_that_does_not_read_times_out(void) {
     static char body[1024 * 1024];
@@ -821,6 +846,7 @@ static const struct check_case cases[] = {
     { "a broken reused connection is one attempt", a_broken_reused_connection_is_one_attempt },
     { "an unsolicited answer is nobody's", an_unsolicited_answer_is_nobodys },
     { "a closed port refuses", a_closed_port_refuses },
+    { "a silent host is a connect timeout", a_silent_host_is_a_connect_timeout },
     { "a receiver that does not read times out", a_receiver_that_does_not_read_times_out },
     { "names are looked up and pinned", names_are_looked_up_and_pinned },
     { "closed addresses are blocked in every form", closed_addresses_are_blocked_in_every_form },
