@@ -802,6 +802,26 @@ static void closing_aborts_what_is_open(void) {
     for (size_t i = 0; i < rig.count; i++) arena_deinit(&rig.shots[i].arena);
 }
 
+// R30-R33: nobody waits for a connection of somebody else.
+static void hanging_receivers_do_not_hold_back_others(void) {
+    struct shot *hanging[60], *healthy[20];
+    set_up();
+    for (int i = 0; i < 60; i++) {
+        hanging[i] = shot_at("http", i % 2 ? "/s1" : "/s19");
+        hanging[i]->transfer.timeout_ms = 60000;
+        fire(hanging[i]);
+    }
+    rig.open -= 60; // settle() waits for the others only
+    for (int i = 0; i < 20; i++) healthy[i] = post("/ok");
+    settle();
+    for (int i = 0; i < 20; i++) expect(healthy[i], VERDICT_DELIVERED, "");
+    CHECK_INT(courier_active(rig.courier), 60);
+    rig.open += 60;
+    for (int i = 0; i < 60; i++) courier_cancel(rig.courier, &hanging[i]->transfer);
+    run();
+    for (int i = 0; i < 60; i++) expect(hanging[i], VERDICT_LOCAL, "cancelled");
+}
+
 static void no_descriptors_is_our_own_trouble(void) {
     struct rlimit old, low;
     set_up();
@@ -862,6 +882,7 @@ static const struct check_case cases[] = {
     { "HTTP/2 streams can be reset", http2_streams_can_be_reset },
     { "cancelled transfers are told later", cancelled_transfers_are_told_later },
     { "closing aborts what is open", closing_aborts_what_is_open },
+    { "hanging receivers do not hold back others", hanging_receivers_do_not_hold_back_others },
     { "no descriptors is our own trouble", no_descriptors_is_our_own_trouble },
     { "the deadline counts from the look-up", the_deadline_counts_from_the_look_up },
 };
