@@ -66,18 +66,26 @@ static void encode_string(struct encoder *encoder, struct slice s) {
     sandbox_buf_byte(out, '"');
 }
 
+static void add_integer(struct encoder *encoder, lua_Number n) {
+    char text[24], *end = text + sizeof text, *p = end;
+    int64_t left = (int64_t)fabs(n);
+    do *--p = (char)('0' + left % 10);
+    while (left /= 10);
+    if (signbit(n)) *--p = '-';
+    sandbox_buf_add(&encoder->out, slice(p, (size_t)(end - p)));
+}
+
 // Integers digit for digit up to 2^53, other numbers in as few digits as read back the same.
 static void encode_number(struct encoder *encoder, lua_Number n) {
     char text[40];
-    int length;
     if (!isfinite(n))
         luaL_error(encoder->L, "json.encode: %s is no JSON number", isnan(n) ? "NaN" : "infinity");
     if (n == floor(n) && fabs(n) <= 9007199254740992.0) {
-        length = snprintf(text, sizeof text, "%.0f", n);
-    } else {
-        length = snprintf(text, sizeof text, "%.15g", n);
-        if (strtod(text, NULL) != n) length = snprintf(text, sizeof text, "%.17g", n);
+        add_integer(encoder, n);
+        return;
     }
+    int length = snprintf(text, sizeof text, "%.15g", n);
+    if (strtod(text, NULL) != n) length = snprintf(text, sizeof text, "%.17g", n);
     sandbox_buf_add(&encoder->out, slice(text, (size_t)length));
 }
 

@@ -34,6 +34,8 @@ static void values_become_json(void) {
         { "return json.encode(nil), json.encode(false)", "null false" },
         { "return json.encode(123456789012345), json.encode(-9007199254740992)",
           "123456789012345 -9007199254740992" },
+        { "return json.encode(0), json.encode(-0/1), json.encode(-7), json.encode(10), json.encode(1e15)",
+          "0 -0 -7 10 1000000000000000" },
         { "return json.encode(0.1), json.encode(0.30000000000000004), json.encode(1e300)",
           "0.1 0.30000000000000004 1e+300" },
         { "return json.encode('a\"\\\\/\\n\\1\\127\\0')", "\"a\\\"\\\\/\\n\\u0001\x7f\\u0000\"" },
