@@ -44,7 +44,7 @@ $(O)/core/embedded.o: $(wildcard lua/*.lua)
 # llhttp's C sources come with Debian's node-llhttp; they are theirs, so no warnings.
 $(O)/llhttp.o: /usr/share/llhttp/llhttp.c /usr/share/llhttp/api.c /usr/share/llhttp/http.c
 	@mkdir -p $(@D)
-	for f in $^; do $(CC) $(CFLAGS) $(SANFLAGS) -w -I/usr/share/include/llhttp -c -o $(O)/llhttp-$$(basename $$f .c).o $$f; done
+	for f in $^; do $(CC) $(CFLAGS) $(SANFLAGS) -w -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp -c -o $(O)/llhttp-$$(basename $$f .c).o $$f; done
 	ld -r -o $@ $(foreach f,llhttp api http,$(O)/llhttp-$(f).o)
 
 # A unit test links its module's files and the floors below, nothing else.

@@ -10,6 +10,8 @@
 #include "cli.h"
 #include "commands.h"
 #include "embedded.h"
+#include "json.h"
+#include "tryout.h"
 
 enum { NAME_MAX_BYTES = 64, STARTER_MAX = 64 * 1024 };
 
@@ -42,11 +44,63 @@ static int write_new(const char *path, struct slice text) {
     return EXIT_OK;
 }
 
+// --- For editors: completion of every tag and host function, and luacheck's settings ---
+
+// lua/meta.lua over lua/api.lua and the catalogue, as one script whose table holds the two texts.
+static void put_meta_script(struct buf *out) {
+    static const char *const files[] = { "api", "catalog", "meta" };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        buf_printf(out, "local %s = (function()\n", files[i]);
+        buf_add(out, embedded_lua(files[i]));
+        buf_add(out, S("\nend)()\n"));
+    }
+    buf_add(
+        out,
+        S("local text, check = meta(api, catalog)\nreturn { meta = text, luacheck = check }\n"));
+}
+
+static int write_member(const struct config *config, struct json table, const char *member,
+                        const char *file, struct arena *arena) {
+    char path[4300];
+    snprintf(path, sizeof path, "%s/%s", config->scripts, file);
+    unlink(path); // it is made, never edited
+    return write_new(path, json_text(json_get(table, member), arena));
+}
+
+static int write_editor_files(const struct config *config) {
+    struct fail fail = { 0 };
+    struct arena arena;
+    struct buf source;
+    struct slice table = { 0 };
+    struct tryout *tryout = tryout_open(config, &fail);
+    if (!tryout) return cli_fail(EXIT_STORE, &fail);
+    arena_init(&arena, 8 * 1024 * 1024);
+    buf_init(&source, 1024 * 1024);
+    put_meta_script(&source);
+    int status = tryout_table(tryout, buf_slice(&source), &arena, &table, &fail) == OK
+                     ? EXIT_OK
+                     : cli_fail(EXIT_STORE, &fail);
+    if (status == EXIT_OK)
+        status = write_member(config, json_root(table), "meta", ".meta.lua", &arena);
+    if (status == EXIT_OK)
+        status = write_member(config, json_root(table), "luacheck", ".luacheckrc", &arena);
+    buf_deinit(&source);
+    arena_deinit(&arena);
+    tryout_close(tryout);
+    return status;
+}
+
 int cmd_new(int argc, char **argv) {
     static struct config config;
+    bool editor = false;
+    const struct cli_flag flags[] = {
+        { "editor", NULL, "write .meta.lua (LuaLS) and .luacheckrc instead", CLI_SWITCH, &editor },
+    };
     const struct cli_command command = {
         .name = "new",
-        .usage = "NAME",
+        .usage = "NAME | --editor",
+        .flags = flags,
+        .flags_count = 1,
         .settings = true,
         .summary = "Writes SCRIPTS/NAME.lua, a commented webhook to start from.",
         .details = "A running engine takes it up at once: it matches call.completed and sends to\n"
@@ -55,6 +109,11 @@ int cmd_new(int argc, char **argv) {
     char **rest, path[4300];
     int count, status = cli_parse(&command, &config, argc, argv, &rest, &count);
     if (status >= 0) return status;
+    if (editor && !count) {
+        status = write_editor_files(&config);
+        config_deinit(&config);
+        return status;
+    }
     if (count != 1 || !is_name(rest[0])) {
         config_deinit(&config);
         return cli_say(EXIT_USAGE,

@@ -4,7 +4,7 @@
 // object when one changes.
 #include "embedded.h"
 
-#define FILES(F) F(catalog) F(starter) F(test)
+#define FILES(F) F(api) F(catalog) F(meta) F(starter) F(test)
 
 #define EMBED(name)                                                                                \
     __asm__(".section .rodata\n"                                                                   \

@@ -133,6 +133,31 @@ struct hook *tryout_load(struct tryout *t, const char *path, hook_finding_fn *fo
     return load.hook;
 }
 
+struct table {
+    struct tryout *tryout;
+    struct arena *arena;
+    struct slice json;
+    struct fail *fail;
+};
+
+static void on_table(void *user, const struct script_loaded *loaded) {
+    struct table *table = user;
+    table->tryout->done = true;
+    if (loaded->ok)
+        table->json = arena_dup(table->arena, loaded->description);
+    else
+        fail_set(table->fail, ERR_INPUT, 0, "script", "%s", loaded->error);
+}
+
+enum err tryout_table(struct tryout *t, struct slice source, struct arena *arena,
+                      struct slice *json, struct fail *fail) {
+    struct table table = { .tryout = t, .arena = arena, .fail = fail };
+    script_load(t->pool, S("table"), S("table.lua"), source, on_table, &table);
+    turn(t);
+    *json = table.json;
+    return json->p ? OK : ERR_INPUT;
+}
+
 // --- Render ---
 
 static void on_rendered(struct script_call *call) {

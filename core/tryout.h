@@ -24,6 +24,11 @@ void tryout_close(struct tryout *tryout);
 struct hook *tryout_load(struct tryout *tryout, const char *path, hook_finding_fn *found,
                          void *user);
 
+// Runs `source` (not longer than a script may be) in a script process and gives the table it
+// returned as JSON, in `arena`. For trusted text work in Lua, like the editors' files.
+enum err tryout_table(struct tryout *tryout, struct slice source, struct arena *arena,
+                      struct slice *json, struct fail *fail);
+
 // What `hook` makes of `event`; lives in `arena`.
 struct tryout_result {
     enum script_outcome outcome;
