@@ -89,9 +89,9 @@ format:
 FUZZ_SECONDS ?= 20
 fuzz:
 	$(MAKE) CC=clang O=build-fuzz SAN=address CFLAGS="-O1 -g -fsanitize=fuzzer-no-link" $(FUZZERS:%=build-fuzz/fuzz/%)
-	for f in $(FUZZERS); do mkdir -p build-fuzz/corpus/$$f tests/fuzz/corpus/$$f; \
-	    build-fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -print_final_stats=0 -verbosity=0 \
-	        build-fuzz/corpus/$$f tests/fuzz/corpus/$$f || exit 1; echo "fuzz $$f: ok"; done
+	printf '%s\n' $(FUZZERS) | xargs -P 2 -I F sh -c 'mkdir -p build-fuzz/corpus/F tests/fuzz/corpus/F && \
+	    build-fuzz/fuzz/F -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -verbosity=0 \
+	        build-fuzz/corpus/F tests/fuzz/corpus/F && echo "fuzz F: ok"'
 $(O)/fuzz/%: tests/fuzz/%.c $(filter-out $(O)/core/main.o,$(OBJECTS))
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -Itests -o $@ $^ $(LIBS)

@@ -46,6 +46,7 @@ struct run {
     uint64_t line;
     uv_sem_t window; // batches that may be under way
     atomic_bool stop, all_read;
+    struct message finished;
     atomic_uint batches_out;
     atomic_ullong bad;
 
@@ -176,11 +177,9 @@ static void read_events(void *user) {
     free(line);
     flush(r);
     atomic_store(&r->all_read, true);
-    struct message *done = calloc(1, sizeof *done); // wakes the loop
-    if (!done) abort();
-    list_init(&done->link);
-    done->kind = MESSAGE_STOP;
-    inbox_send(&r->inbox, done);
+    list_init(&r->finished.link);
+    r->finished.kind = MESSAGE_STOP; // wakes the loop
+    inbox_send(&r->inbox, &r->finished);
 }
 
 // --- The loop's thread ---

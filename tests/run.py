@@ -25,7 +25,8 @@ def programs(build):
 
 
 def run(command, build, seconds):
-    env = dict(os.environ, TUMA=str(build / "tuma"), BUILD=str(build), PYTHONDONTWRITEBYTECODE="1")
+    env = dict(os.environ, TUMA=str(build / "tuma"), BUILD=str(build), PYTHONDONTWRITEBYTECODE="1",
+               TUMA_SANITIZED="1" if build.name.endswith(("-address", "-thread")) else "")
     start = time.monotonic()
     try:
         done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True,
