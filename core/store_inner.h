@@ -20,98 +20,100 @@ enum {
 };
 
 // Every fixed statement, by name. Listings are built in store_filter.c.
-#define STORE_STATEMENTS(X)                                                                        \
-    X(BEGIN, "BEGIN IMMEDIATE")                                                                    \
-    X(COMMIT, "COMMIT")                                                                            \
-    X(ROLLBACK, "ROLLBACK")                                                                        \
-    X(GET_META, "SELECT value FROM meta WHERE name = ?")                                           \
-    X(PUT_META, "INSERT OR REPLACE INTO meta(name, value) VALUES(?, ?)")                           \
-    X(LAST_EVENT, "SELECT max(number) FROM event")                                                 \
-    X(PAGES, "PRAGMA page_count")                                                                  \
-    X(FREE_PAGES, "PRAGMA freelist_count")                                                         \
-    X(SHRINK, "PRAGMA incremental_vacuum(256)")                                                    \
-    X(FIND_HOOK, "SELECT number FROM hook WHERE name = ?")                                         \
-    X(NEW_HOOK, "INSERT INTO hook(name) VALUES(?)")                                                \
-    X(PUT_HOOK, "UPDATE hook SET state = ?2, reason = ?3, version = ?4, since_ms = ?5,"            \
-                " failing_since_ms = ?6, failures = ?7 WHERE number = ?1")                         \
-    X(HOOKS, "SELECT number, name, state, reason, version, since_ms, failing_since_ms, failures"   \
-             " FROM hook ORDER BY number")                                                         \
-    X(PUT_EVENT, "INSERT INTO event(number, id, org, type, time_ms, created_ms, trace, crc, tags)" \
-                 " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id, org) DO NOTHING")             \
-    X(SAME_EVENT, "SELECT number, type = ?3 AND tags = ?4 FROM event WHERE id = ?1 AND org = ?2")  \
-    X(PUT_DELIVERY, "INSERT INTO delivery(number, hook, state, attempts, at_ms, created_ms, crc,"  \
-                    " version, order_key) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?)")                      \
-    X(LAST_SIBLING, "SELECT max(number) FROM delivery WHERE number BETWEEN ?1 AND ?2")             \
-    X(GET_DELIVERY, "SELECT hook, version, order_key FROM delivery WHERE number = ?")              \
-    X(SETTLE, "UPDATE delivery SET state = ?2, attempts = ?3, at_ms = ?4, reason = ?5,"            \
-              " version = ifnull(nullif(?6, ''), version) WHERE number = ?1")                      \
-    X(SETTLE_ATTEMPT,                                                                              \
-      "UPDATE delivery SET state = ?2, attempts = ?3, at_ms = ?4, reason = ?5,"                    \
-      " version = ifnull(nullif(?6, ''), version), last_status = ?7, last_error = ?8"              \
-      " WHERE number = ?1")                                                                        \
-    X(PUT_REQUEST, "INSERT OR REPLACE INTO request(delivery, crc, unresolved, bytes)"              \
-                   " VALUES(?, ?, ?, ?)")                                                          \
-    X(PUT_ATTEMPT, "INSERT OR REPLACE INTO attempt"                                                \
-                   " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")                   \
-    X(DUE_SAME,                                                                                    \
-      "SELECT number, hook, at_ms, created_ms, attempts, order_key, replay FROM delivery"          \
-      " WHERE state = 0 AND hook = ?1 AND at_ms = ?2 AND number > ?3"                              \
-      " ORDER BY number LIMIT ?4")                                                                 \
-    X(DUE_LATER, "SELECT number, hook, at_ms, created_ms, attempts, order_key, replay"             \
-                 " FROM delivery WHERE state = 0 AND hook = ?1 AND at_ms > ?2"                     \
-                 " ORDER BY at_ms, number LIMIT ?3")                                               \
-    X(PENDING_HOOKS, "SELECT p.hook, h.name, p.n, p.first FROM (SELECT hook, count(*) AS n,"       \
-                     " min(at_ms) AS first FROM delivery WHERE state = 0 GROUP BY hook) p"         \
-                     " JOIN hook h ON h.number = p.hook")                                          \
-    X(LOAD_JOB, "SELECT d.number, d.hook, d.crc, d.attempts, d.version, e.crc, e.id, e.type,"      \
-                " e.org, e.trace, e.time_ms, e.tags, r.crc, r.bytes"                               \
-                " FROM delivery d LEFT JOIN event e ON e.number = d.number / 100000"               \
-                " LEFT JOIN request r ON r.delivery = d.number WHERE d.number = ?")                \
-    X(PUT_KV, "INSERT OR REPLACE INTO kv(hook, name, value, expires_ms) VALUES(?, ?, ?, ?)")       \
-    X(DELETE_KV, "DELETE FROM kv WHERE hook = ? AND name = ?")                                     \
-    X(EACH_KV, "SELECT name, value, expires_ms FROM kv"                                            \
-               " WHERE hook = ? AND (expires_ms = 0 OR expires_ms > ?)")                           \
-    X(EXPIRE_KV, "DELETE FROM kv WHERE expires_ms BETWEEN 1 AND ?")                                \
-    X(PUT_SOURCE, "INSERT INTO source(version, name, text) VALUES(?, ?, ?)"                        \
-                  " ON CONFLICT(version, name) DO NOTHING")                                        \
-    X(GET_SOURCE, "SELECT name, text FROM source WHERE version = ?")                               \
-    X(OLD_SOURCE, "SELECT s.rowid, s.version, h.number FROM source s"                              \
-                  " LEFT JOIN hook h ON h.name = s.name WHERE s.rowid > ?1 AND EXISTS"             \
-                  " (SELECT 1 FROM source n WHERE n.name = s.name AND n.rowid > s.rowid)"          \
-                  " ORDER BY s.rowid LIMIT 1")                                                     \
-    X(SOURCE_USES, "SELECT count(*), total(version = ?2) FROM (SELECT version FROM delivery"       \
-                   " WHERE state = 0 AND hook = ?1 LIMIT ?3)")                                     \
-    X(SOURCE_PARKED, "SELECT count(*), total(version = ?2) FROM (SELECT version FROM delivery"     \
-                     " WHERE state = 3 AND hook = ?1 LIMIT ?3)")                                   \
-    X(DELETE_SOURCE, "DELETE FROM source WHERE rowid = ?")                                         \
-    X(PUT_TOKEN, "INSERT OR REPLACE INTO token(id, hash, label, scopes, created_ms, expires_ms)"   \
-                 " VALUES(?, ?, ?, ?, ?, ?)")                                                      \
-    X(DELETE_TOKEN, "DELETE FROM token WHERE id = ?")                                              \
-    X(GET_TOKEN, "SELECT hash, scopes FROM token"                                                  \
-                 " WHERE id = ? AND (expires_ms = 0 OR expires_ms > ?)")                           \
-    X(TOKENS, "SELECT id, label, scopes, created_ms, expires_ms FROM token ORDER BY created_ms")   \
-    X(OLD_EVENTS, "SELECT number FROM event WHERE number > ?1 AND created_ms < ?2"                 \
-                  " ORDER BY number LIMIT ?3")                                                     \
-    X(HELD_SIBLING, "SELECT 1 FROM delivery WHERE number BETWEEN ?1 AND ?2"                        \
-                    " AND (state = 0 OR state = 3 OR at_ms >= ?3) LIMIT 1")                        \
-    X(SIBLINGS, "SELECT number FROM delivery WHERE number BETWEEN ?1 AND ?2"                       \
-                " ORDER BY number LIMIT ?3")                                                       \
-    X(DELETE_DELIVERIES, "DELETE FROM delivery WHERE number BETWEEN ?1 AND ?2")                    \
-    X(DELETE_REQUESTS, "DELETE FROM request WHERE delivery BETWEEN ?1 AND ?2")                     \
-    X(DELETE_ATTEMPTS, "DELETE FROM attempt WHERE delivery BETWEEN ?1 AND ?2")                     \
-    X(DELETE_EVENT, "DELETE FROM event WHERE number = ?")                                          \
-    X(ATTEMPTS, "SELECT started_ms, number, status, verdict, error_type, error, incomplete,"       \
-                " dns_us, connect_us, tls_us, first_byte_us, total_us, retry_after_ms,"            \
-                " sent_headers, response_headers, response_body"                                   \
-                " FROM attempt WHERE delivery = ? ORDER BY started_ms, number")                    \
-    X(GET_EVENT, "SELECT number, id, type, org, time_ms, trace, tags, crc FROM event"              \
-                 " WHERE number = ?")                                                              \
-    X(EVENTS, "SELECT number, id, type, org, time_ms, trace, tags, crc FROM event"                 \
-              " ORDER BY number DESC LIMIT ?")                                                     \
-    X(EVENT_COUNT, "SELECT count(*) FROM event")                                                   \
-    X(COUNTS,                                                                                      \
-      "SELECT h.name, c.state, c.n FROM (SELECT hook, state, count(*) AS n FROM delivery"          \
-      " GROUP BY hook, state) c JOIN hook h ON h.number = c.hook ORDER BY h.name, c.state")        \
+#define STORE_STATEMENTS(X)                                                                         \
+    X(BEGIN, "BEGIN IMMEDIATE")                                                                     \
+    X(COMMIT, "COMMIT")                                                                             \
+    X(ROLLBACK, "ROLLBACK")                                                                         \
+    X(GET_META, "SELECT value FROM meta WHERE name = ?")                                            \
+    X(PUT_META, "INSERT OR REPLACE INTO meta(name, value) VALUES(?, ?)")                            \
+    X(LAST_EVENT, "SELECT max(number) FROM event")                                                  \
+    X(PAGES, "PRAGMA page_count")                                                                   \
+    X(FREE_PAGES, "PRAGMA freelist_count")                                                          \
+    X(SHRINK, "PRAGMA incremental_vacuum(256)")                                                     \
+    X(FIND_HOOK, "SELECT number FROM hook WHERE name = ?")                                          \
+    X(NEW_HOOK, "INSERT INTO hook(name) VALUES(?)")                                                 \
+    X(PUT_HOOK, "UPDATE hook SET state = ?2, reason = ?3, version = ?4, since_ms = ?5,"             \
+                " failing_since_ms = ?6, failures = ?7 WHERE number = ?1")                          \
+    X(HOOKS, "SELECT number, name, state, reason, version, since_ms, failing_since_ms, failures"    \
+             " FROM hook ORDER BY number")                                                          \
+    X(PUT_EVENT, "INSERT INTO event(number, id, org, type, time_ms, created_ms, trace, crc, tags)"  \
+                 " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id, org) DO NOTHING")              \
+    X(SAME_EVENT, "SELECT number, type = ?3 AND tags = ?4 FROM event WHERE id = ?1 AND org = ?2")   \
+    X(PUT_DELIVERY, "INSERT INTO delivery(number, hook, state, attempts, at_ms, created_ms, crc,"   \
+                    " version, order_key, rendered) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?)")          \
+    X(LAST_SIBLING, "SELECT max(number) FROM delivery WHERE number BETWEEN ?1 AND ?2")              \
+    X(GET_DELIVERY, "SELECT hook, version, order_key FROM delivery WHERE number = ?")               \
+    X(SETTLE,                                                                                       \
+      "UPDATE delivery SET state = ?2, attempts = ?3, at_ms = ?4, reason = ?5,"                     \
+      " version = ifnull(nullif(?6, ''), version), rendered = max(rendered, ?7) WHERE number = ?1") \
+    X(SETTLE_ATTEMPT, "UPDATE delivery SET state = ?2, attempts = ?3, at_ms = ?4, reason = ?5,"     \
+                      " version = ifnull(nullif(?6, ''), version), rendered = max(rendered, ?7),"   \
+                      " last_status = ?8, last_error = ?9"                                          \
+                      " WHERE number = ?1")                                                         \
+    X(PUT_REQUEST, "INSERT OR REPLACE INTO request(delivery, crc, unresolved, bytes)"               \
+                   " VALUES(?, ?, ?, ?)")                                                           \
+    X(PUT_ATTEMPT, "INSERT OR REPLACE INTO attempt"                                                 \
+                   " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")                    \
+    X(DUE_SAME,                                                                                     \
+      "SELECT number, hook, at_ms, created_ms, attempts, order_key, replay FROM delivery"           \
+      " WHERE state = 0 AND hook = ?1 AND at_ms = ?2 AND number > ?3"                               \
+      " ORDER BY number LIMIT ?4")                                                                  \
+    X(DUE_LATER, "SELECT number, hook, at_ms, created_ms, attempts, order_key, replay"              \
+                 " FROM delivery WHERE state = 0 AND hook = ?1 AND at_ms > ?2"                      \
+                 " ORDER BY at_ms, number LIMIT ?3")                                                \
+    X(PENDING_HOOKS, "SELECT p.hook, h.name, p.n, p.first FROM (SELECT hook, count(*) AS n,"        \
+                     " min(at_ms) AS first FROM delivery WHERE state = 0 GROUP BY hook) p"          \
+                     " JOIN hook h ON h.number = p.hook")                                           \
+    X(LOAD_JOB,                                                                                     \
+      "SELECT d.number, d.hook, d.crc, d.attempts, d.rendered, d.version, e.crc, e.id, e.type,"     \
+      " e.org, e.trace, e.time_ms, e.tags, r.crc, r.bytes"                                          \
+      " FROM delivery d LEFT JOIN event e ON e.number = d.number / 100000"                          \
+      " LEFT JOIN request r ON r.delivery = d.number WHERE d.number = ?")                           \
+    X(PUT_KV, "INSERT OR REPLACE INTO kv(hook, name, value, expires_ms) VALUES(?, ?, ?, ?)")        \
+    X(DELETE_KV, "DELETE FROM kv WHERE hook = ? AND name = ?")                                      \
+    X(EACH_KV, "SELECT name, value, expires_ms FROM kv"                                             \
+               " WHERE hook = ? AND (expires_ms = 0 OR expires_ms > ?)")                            \
+    X(EXPIRE_KV, "DELETE FROM kv WHERE expires_ms BETWEEN 1 AND ?")                                 \
+    X(PUT_SOURCE, "INSERT INTO source(version, name, text) VALUES(?, ?, ?)"                         \
+                  " ON CONFLICT(version, name) DO NOTHING")                                         \
+    X(GET_SOURCE, "SELECT name, text FROM source WHERE version = ?")                                \
+    X(OLD_SOURCE, "SELECT s.rowid, s.version, h.number FROM source s"                               \
+                  " LEFT JOIN hook h ON h.name = s.name WHERE s.rowid > ?1 AND EXISTS"              \
+                  " (SELECT 1 FROM source n WHERE n.name = s.name AND n.rowid > s.rowid)"           \
+                  " ORDER BY s.rowid LIMIT 1")                                                      \
+    X(SOURCE_USES, "SELECT count(*), total(version = ?2) FROM (SELECT version FROM delivery"        \
+                   " WHERE state = 0 AND hook = ?1 LIMIT ?3)")                                      \
+    X(SOURCE_PARKED, "SELECT count(*), total(version = ?2) FROM (SELECT version FROM delivery"      \
+                     " WHERE state = 3 AND hook = ?1 LIMIT ?3)")                                    \
+    X(DELETE_SOURCE, "DELETE FROM source WHERE rowid = ?")                                          \
+    X(PUT_TOKEN, "INSERT OR REPLACE INTO token(id, hash, label, scopes, created_ms, expires_ms)"    \
+                 " VALUES(?, ?, ?, ?, ?, ?)")                                                       \
+    X(DELETE_TOKEN, "DELETE FROM token WHERE id = ?")                                               \
+    X(GET_TOKEN, "SELECT hash, scopes FROM token"                                                   \
+                 " WHERE id = ? AND (expires_ms = 0 OR expires_ms > ?)")                            \
+    X(TOKENS, "SELECT id, label, scopes, created_ms, expires_ms FROM token ORDER BY created_ms")    \
+    X(OLD_EVENTS, "SELECT number FROM event WHERE number > ?1 AND created_ms < ?2"                  \
+                  " ORDER BY number LIMIT ?3")                                                      \
+    X(HELD_SIBLING, "SELECT 1 FROM delivery WHERE number BETWEEN ?1 AND ?2"                         \
+                    " AND (state = 0 OR state = 3 OR at_ms >= ?3) LIMIT 1")                         \
+    X(SIBLINGS, "SELECT number FROM delivery WHERE number BETWEEN ?1 AND ?2"                        \
+                " ORDER BY number LIMIT ?3")                                                        \
+    X(DELETE_DELIVERIES, "DELETE FROM delivery WHERE number BETWEEN ?1 AND ?2")                     \
+    X(DELETE_REQUESTS, "DELETE FROM request WHERE delivery BETWEEN ?1 AND ?2")                      \
+    X(DELETE_ATTEMPTS, "DELETE FROM attempt WHERE delivery BETWEEN ?1 AND ?2")                      \
+    X(DELETE_EVENT, "DELETE FROM event WHERE number = ?")                                           \
+    X(ATTEMPTS, "SELECT started_ms, number, status, verdict, error_type, error, incomplete,"        \
+                " dns_us, connect_us, tls_us, first_byte_us, total_us, retry_after_ms,"             \
+                " sent_headers, response_headers, response_body"                                    \
+                " FROM attempt WHERE delivery = ? ORDER BY started_ms, number")                     \
+    X(GET_EVENT, "SELECT number, id, type, org, time_ms, trace, tags, crc FROM event"               \
+                 " WHERE number = ?")                                                               \
+    X(EVENTS, "SELECT number, id, type, org, time_ms, trace, tags, crc FROM event"                  \
+              " ORDER BY number DESC LIMIT ?")                                                      \
+    X(EVENT_COUNT, "SELECT count(*) FROM event")                                                    \
+    X(COUNTS,                                                                                       \
+      "SELECT h.name, c.state, c.n FROM (SELECT hook, state, count(*) AS n FROM delivery"           \
+      " GROUP BY hook, state) c JOIN hook h ON h.number = c.hook ORDER BY h.name, c.state")         \
     X(QUICK_CHECK, "PRAGMA quick_check(1)")
 
 #define STORE_STATEMENT_NAME(name, text) SQL_##name,
@@ -174,7 +176,7 @@ int keep_each_hook(struct sql *sql, void (*each)(void *user, const struct store_
 int keep_each_kv(struct sql *sql, struct slice hook, int64_t now_ms,
                  void (*each)(void *to, const struct script_kv *kv), void *to);
 
-uint32_t store_crc_event(const struct event *event);
+uint32_t store_crc_event(int64_t number, const struct event *event);
 uint32_t store_crc_delivery(int64_t number, int64_t hook);
 
 // A look at the write-ahead log before SQLite opens it: SQLite reads up to the

@@ -38,6 +38,7 @@ static const char schema[] =
     "CREATE TABLE delivery(number INTEGER PRIMARY KEY, hook INTEGER NOT NULL,"
     " state INTEGER NOT NULL, attempts INTEGER NOT NULL, at_ms INTEGER NOT NULL,"
     " created_ms INTEGER NOT NULL, crc INTEGER NOT NULL, replay INTEGER NOT NULL DEFAULT 0,"
+    " rendered INTEGER NOT NULL,"
     " version TEXT NOT NULL, order_key TEXT NOT NULL, last_status INTEGER NOT NULL DEFAULT 0,"
     " reason TEXT NOT NULL DEFAULT '', last_error TEXT NOT NULL DEFAULT '');"
     "CREATE INDEX delivery_due ON delivery(hook, at_ms) WHERE state = 0;"

@@ -148,7 +148,7 @@ static struct event *read_event(struct query *q, struct fail *fail) {
     seen.time_ms = query_get_int(q);
     seen.trace = query_get_text(q);
     seen.json = query_get_text(q);
-    if (query_get_int(q) != store_crc_event(&seen)) {
+    if (query_get_int(q) != store_crc_event(number, &seen)) {
         fail_set(fail, ERR_INPUT, 0, "corrupt_row", "event %lld: its stored bytes changed on disk",
                  (long long)number);
         return NULL;

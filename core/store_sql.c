@@ -249,10 +249,10 @@ int query_run(struct query *q) {
     return query_end(q);
 }
 
-uint32_t store_crc_event(const struct event *event) {
+uint32_t store_crc_event(int64_t number, const struct event *event) {
     const struct slice parts[] = { event->id, event->org, event->type, event->trace, event->json };
-    int64_t time_ms = event->time_ms;
-    uint32_t crc = crc32c(0, slice((const char *)&time_ms, sizeof time_ms));
+    int64_t numbers[] = { number, event->time_ms };
+    uint32_t crc = crc32c(0, slice((const char *)numbers, sizeof numbers));
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         uint64_t n = parts[i].n; // so that bytes cannot wander between neighbours
         crc = crc32c(crc32c(crc, slice((const char *)&n, sizeof n)), parts[i]);

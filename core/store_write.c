@@ -33,7 +33,7 @@ static enum err put_event_row(struct store *store, const struct event *event, bo
     query_put_int(&q, event->time_ms);
     query_put_int(&q, store->now_ms);
     query_put_text(&q, event->trace);
-    query_put_int(&q, store_crc_event(event));
+    query_put_int(&q, store_crc_event(store->next_event, event));
     query_put_blob(&q, event->json);
     enum err err = store_done(store, query_run(&q), "storing an event", fail);
     *fresh = !err && sqlite3_changes(store->sql.db) > 0;
@@ -56,7 +56,7 @@ static enum err compare_event(struct store *store, const struct event *event,
 }
 
 static enum err put_delivery(struct store *store, int64_t number, const struct store_target *target,
-                             struct fail *fail) {
+                             bool rendered, struct fail *fail) {
     struct query q = query_start(&store->sql, SQL_PUT_DELIVERY);
     query_put_int(&q, number);
     query_put_int(&q, target->hook);
@@ -66,6 +66,7 @@ static enum err put_delivery(struct store *store, int64_t number, const struct s
     query_put_int(&q, store_crc_delivery(number, target->hook));
     query_put_text(&q, target->version);
     query_put_text(&q, target->order_key);
+    query_put_int(&q, rendered);
     return store_done(store, query_run(&q), "storing a delivery", fail);
 }
 
@@ -85,18 +86,22 @@ enum err store_put_event(struct store *store, const struct event *event,
     *event_number = store->next_event++;
     for (size_t i = 0; i < targets_count && !err; i++) {
         targets[i].delivery = *event_number * STORE_FANOUT_MAX + (int64_t)i;
-        err = put_delivery(store, targets[i].delivery, &targets[i], fail);
+        err = put_delivery(store, targets[i].delivery, &targets[i], false, fail);
     }
     return err;
 }
 
 // --- Outcomes in ---
 
+static uint32_t crc_request(int64_t delivery, struct slice request) {
+    return crc32c(crc32c(0, slice((const char *)&delivery, sizeof delivery)), request);
+}
+
 static enum err put_request(struct store *store, int64_t delivery, struct slice request,
                             struct slice unresolved, struct fail *fail) {
     struct query q = query_start(&store->sql, SQL_PUT_REQUEST);
     query_put_int(&q, delivery);
-    query_put_int(&q, crc32c((uint32_t)delivery, request));
+    query_put_int(&q, crc_request(delivery, request));
     query_put_text(&q, unresolved);
     query_put_blob(&q, request);
     return store_done(store, query_run(&q), "storing a request", fail);
@@ -135,6 +140,7 @@ enum err store_settle(struct store *store, const struct store_settle *s, struct 
     query_put_int(&q, s->state == DELIVERY_PENDING ? s->due_ms : s->now_ms);
     query_put_text(&q, s->reason);
     query_put_text(&q, s->version);
+    query_put_int(&q, s->request.n > 0);
     if (s->attempt) {
         query_put_int(&q, s->attempt->status);
         query_put_text(&q, slice_str(s->attempt->error));
@@ -175,7 +181,7 @@ enum err store_add_delivery(struct store *store, int64_t of_delivery, struct sli
         target.version = query_get_text(&q);
         target.order_key = query_get_text(&q);
         *delivery = last + 1;
-        err = put_delivery(store, *delivery, &target, fail);
+        err = put_delivery(store, *delivery, &target, true, fail);
     }
     enum err read = store_done(store, query_end(&q), "reading a delivery", fail);
     if (err || read) return err ? err : read;
@@ -286,6 +292,7 @@ static enum row read_job(struct query *q, struct arena *arena, struct store_job 
     job->hook = query_get_int(q);
     if (query_get_int(q) != store_crc_delivery(number, job->hook)) return ROW_CORRUPT;
     job->attempts = (uint32_t)query_get_int(q);
+    bool rendered = query_get_int(q) != 0;
     if (!(job->version = arena_dup(arena, query_get_text(q))).p) return ROW_NO_MEMORY;
     int64_t event_crc = query_get_int(q);
     if (!take_job(q, arena, job)) return ROW_NO_MEMORY;
@@ -295,10 +302,11 @@ static enum row read_job(struct query *q, struct arena *arena, struct store_job 
                           .time_ms = job->time_ms,
                           .trace = job->trace,
                           .json = job->tags_json };
-    if (event_crc != store_crc_event(&seen)) return ROW_CORRUPT;
+    if (event_crc != store_crc_event(number / STORE_FANOUT_MAX, &seen)) return ROW_CORRUPT;
     int64_t request_crc = query_get_int(q);
     if (!take_request(q, arena, job)) return ROW_NO_MEMORY;
-    bool fits = !job->request.n || request_crc == crc32c((uint32_t)number, job->request);
+    // A render that vanished is damage too: a new one might have other bytes.
+    bool fits = job->request.n ? request_crc == crc_request(number, job->request) : !rendered;
     return fits ? ROW_FINE : ROW_CORRUPT;
 }
 

@@ -530,6 +530,7 @@ def main():
     parser.add_argument("--count", type=int, default=0, help="runs of each chosen experiment, instead of the usual")
     parser.add_argument("--tap", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is mounted is unmounted
     rig = Rig(options)
     print(f"# seed {options.seed}")
     no_mount = can_mount(rig)

@@ -204,6 +204,32 @@ static void a_row_that_changed_on_disk_is_not_sent(void) {
     finish();
 }
 
+static void a_row_that_wandered_or_vanished_is_not_sent(void) {
+    start();
+    int64_t hook = hook_number("a");
+    int64_t one = put_alone("one", hook, 1), two = put_alone("two", hook, 1);
+    settle_attempt(one, 1, S("the packed request"));
+    store_close(store);
+    run_sql(
+        "DELETE FROM request; UPDATE event SET number = 9 WHERE id = 'one';"
+        "UPDATE event SET number = 2 WHERE id = 'two';"
+        "UPDATE event SET number = 1 WHERE number = 2; UPDATE event SET number = 2 WHERE number = 9");
+    open_store();
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    struct store_job job;
+    CHECK_INT(store_load_job(store, two, &arena, &job, &fail), ERR_INPUT); // another event's tags
+    store_close(store);
+    run_sql(
+        "UPDATE event SET number = 9 WHERE number = 1; UPDATE event SET number = 1 WHERE number = 2;"
+        "UPDATE event SET number = 2 WHERE number = 9");
+    open_store();
+    CHECK_INT(store_load_job(store, two, &arena, &job, &fail), OK);
+    CHECK_INT(store_load_job(store, one, &arena, &job, &fail), ERR_INPUT); // its request is gone
+    arena_deinit(&arena);
+    finish();
+}
+
 // Flips single bits all over a store of known content: every row that loads
 // must be the row that was written.
 static void no_flipped_bit_gets_an_altered_event_out(void) {
@@ -319,6 +345,8 @@ static const struct check_case cases[] = {
     { "store: a damaged log is refused instead of cut", a_damaged_log_is_refused_instead_of_cut },
     { "store: a torn end of the log is no damage", a_torn_end_of_the_log_is_no_damage },
     { "store: a row that changed on disk is not sent", a_row_that_changed_on_disk_is_not_sent },
+    { "store: a row that wandered or vanished is not sent",
+      a_row_that_wandered_or_vanished_is_not_sent },
     { "store: no flipped bit gets an altered event out", no_flipped_bit_gets_an_altered_event_out },
     { "store: a store that vanishes stops the writer", a_store_that_vanishes_stops_the_writer },
     { "store: a store of somebody else is refused", a_store_of_somebody_else_is_refused },
