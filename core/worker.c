@@ -152,6 +152,7 @@ static void on_transfer_done(struct transfer *transfer) {
     job->verdict = transfer->attempt.verdict;
     job->retry_after_ms = transfer->attempt.retry_after_ms;
     job->attempted = job->verdict != VERDICT_LOCAL;
+    worker_blot_echo(task);
     if (transfer->attempt.status == 401) worker_oauth_forget(task);
     if (transfer->attempt.status && (job->hook->stages & HOOK_RESPONSE))
         call_script(task, SCRIPT_RESPONSE, on_response_judged);

@@ -47,6 +47,10 @@ void worker_refuse(struct task *task, enum verdict verdict, const char *type, co
 // The job goes back to the journal; the task is gone.
 void worker_finish(struct task *task);
 
+// Overwrites the webhook's secrets where the receiver's answer echoes them (S36); the answer's
+// bytes are the job's own.
+void worker_blot_echo(struct task *task);
+
 // Adds a header to this attempt; `shown` (may be empty: as sent) goes to the log.
 void task_add_header(struct task *task, struct slice name, struct slice value, struct slice shown);
 // The secret's value when the webhook may use it.

@@ -188,3 +188,23 @@ void worker_send(struct task *task) {
     else
         start_transfer(task);
 }
+
+enum { ECHO_MIN = 6 }; // a shorter secret would blot out ordinary text
+
+static void blot_out(struct slice text, struct slice secret) {
+    const char *hit;
+    while (text.n >= secret.n && (hit = memmem(text.p, text.n, secret.p, secret.n))) {
+        memset((char *)(uintptr_t)hit, '*', secret.n);
+        text = slice_from(text, (size_t)(hit - text.p) + secret.n);
+    }
+}
+
+void worker_blot_echo(struct task *task) {
+    const struct hook *hook = task->job->hook;
+    struct slice secret;
+    for (size_t i = 0; i < hook->secrets_count; i++) {
+        if (!task_secret(task, hook->secrets[i], &secret) || secret.n < ECHO_MIN) continue;
+        blot_out(task->job->record.response_headers, secret);
+        blot_out(task->job->record.response_body, secret);
+    }
+}

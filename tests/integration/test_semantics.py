@@ -144,6 +144,20 @@ def test_basic_and_bearer_credentials_are_sent_and_masked():
         equal(found, "", "the store holds no secret in the clear")
 
 
+def test_an_answer_that_echoes_a_secret_is_blotted():
+    def answer(q):
+        return 200, {"X-Echo": q["headers"]["authorization"]}, b"you said " + q["headers"]["authorization"].encode()
+
+    with Workspace() as w, Receiver(answer) as r:
+        w.hook("crm", hook(r.url, 'auth = { type = "bearer", secret = "P" }'))
+        engine = w.engine(env={"TUMA_SECRET_P": "canary77"})
+        engine.post(event(1))
+        until(lambda: engine.states() == {"delivered": 1}, what="delivered")
+        shown = json.loads(w.tuma("show", str(engine.log()[0]["id"]), "--json").stdout)
+        equal(shown["attempts"][0]["response_body"], "you said Bearer ********")
+        check("canary77" not in json.dumps(shown) and "********" in shown["attempts"][0]["response_headers"], "headers too")
+
+
 def test_a_trace_and_a_hop_are_carried():
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     with Workspace() as w, Receiver() as r:
