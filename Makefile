@@ -26,7 +26,7 @@ OBJECTS := $(MODULES:%=$(O)/core/%.o) $(O)/llhttp.o
 TESTS   := $(basename $(notdir $(wildcard tests/unit/*.c)))
 FUZZERS := $(basename $(notdir $(wildcard tests/fuzz/*.c)))
 
-.PHONY: all deps test unit check tsan bench demo floors lint format fuzz crash install clean
+.PHONY: all deps test unit check tsan bench demo floors lint format fuzz crash soak install clean
 .SECONDARY:
 
 all: $(O)/tuma
@@ -98,6 +98,11 @@ $(O)/fuzz/%: tests/fuzz/%.c $(filter-out $(O)/core/main.o,$(OBJECTS))
 
 crash: all
 	python3 tests/crash/run.py --build $(O)
+
+# Mixed faults for MINUTES; the table and the plot land beside the other figures.
+MINUTES ?= 60
+soak: all
+	TUMA=$(abspath $(O)/tuma) python3 tests/crash/soak.py --minutes $(MINUTES) --out bench/soak
 
 # apt-get only when something is missing; sudo only when not root.
 DEPS := build-essential pkg-config python3 libluajit-5.1-dev luajit lua-cjson-dev libuv1-dev libcurl4-openssl-dev \
