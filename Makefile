@@ -97,7 +97,8 @@ $(O)/fuzz/%: tests/fuzz/%.c $(filter-out $(O)/core/main.o,$(OBJECTS))
 	$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -Itests -o $@ $^ $(LIBS)
 
 crash: all
-	python3 tests/crash/run.py --build $(O)
+	python3 tests/crash/store.py --long --build $(O)
+	TUMA=$(O)/tuma python3 tests/crash/kill.py --kills 1000
 
 # Mixed faults for MINUTES; the table and the plot land beside the other figures.
 MINUTES ?= 60
