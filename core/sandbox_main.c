@@ -23,6 +23,7 @@ enum {
     HELD_ARENA_MAX = 4 * 1024 * 1024,
     DESCRIPTION_MAX = 2 * 1024 * 1024,
     HELD_MAX = 1000 * 1000,
+    SLOW_SHARE = 4, // of the budget
 };
 
 // A webhook's store, shared by its versions: two may be at work during a reload.
@@ -192,7 +193,7 @@ static void load_script(struct sandbox_held *held, const struct wire_load *load)
                                            .secret = find_secret,
                                            .log = send_log },
             NULL, &problem);
-    held->over_budget = problem.over_budget;
+    held->slow = problem.over_budget && !process.limits.slow;
     if (!held->script)
         held->problem = arena_dup(&held->arena, slice_str(held->hook ? problem.text : fail.text));
 }
@@ -258,6 +259,14 @@ static void send_done(struct wire_done *done) {
     wire_put_done(&process.out, done);
 }
 
+// Calls behind a slow one wait no longer for more of the same: in the fast lane, one
+// call that takes a good part of the budget sends the webhook's others back.
+static void judge(struct sandbox_held *held, struct wire_done *done) {
+    int64_t slow_ns = process.limits.soft_ms * 1000000 / SLOW_SHARE;
+    done->slow = !process.limits.slow && (done->over_budget || done->cpu_ns > slow_ns);
+    held->slow = done->slow;
+}
+
 static void on_call(struct slice body) {
     struct wire_call call;
     struct arena arena;
@@ -267,11 +276,13 @@ static void on_call(struct slice body) {
     if (!held) leave("call of a script that is not loaded");
     struct wire_done done = { .serial = call.serial };
     arena_init(&arena, CALL_ARENA_MAX);
-    if (held->script)
+    if (held->slow) {
+        done.slow = done.bounced = true;
+    } else if (held->script) {
         run_call(held, &call, &arena, &done);
-    else {
+        judge(held, &done);
+    } else {
         refuse_call(&done, "load", held->problem);
-        done.over_budget = held->over_budget;
     }
     send_done(&done);
     process.unsent_ns += done.cpu_ns;

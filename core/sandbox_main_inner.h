@@ -15,7 +15,7 @@ struct sandbox_held {
     struct wire_secret *secrets;   // granted ones
     size_t secrets_count;
     struct slice problem;
-    bool over_budget; // it did not load because its top level took too long
+    bool slow; // it took too long here: its calls go back, to be run in the slow lane
     struct arena arena;
 };
 

@@ -155,8 +155,11 @@ void script_pool_close(struct script_pool *pool, void (*closed)(void *user), voi
     script_task_fail_all(pool, "the script pool was closed");
     size_t at = 0;
     struct map_entry *entry;
-    while ((entry = map_next(&pool->queues, &at)) != NULL)
-        answer_gone(&((struct script_queue *)entry->value)->waiting);
+    while ((entry = map_next(&pool->queues, &at)) != NULL) {
+        struct script_queue *queue = entry->value;
+        answer_gone(&queue->bounced);
+        answer_gone(&queue->waiting);
+    }
     uv_close((uv_handle_t *)&pool->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&pool->watchdog, on_handle_closed);
     uv_close((uv_handle_t *)&pool->again, on_handle_closed);

@@ -84,12 +84,14 @@ struct script_process {
 struct script_queue {
     struct list turn;    // pool->turns[lane], when it has something to send
     struct list waiting; // calls
+    struct list bounced; // calls that came back unrun; they go before those that wait
     size_t sent;
     int64_t sent_ns;
     enum script_lane lane;
     enum script_lane wanted; // takes over when nothing is out there in the old one
     int64_t estimate_ns;     // CPU time of a call, smoothed
     unsigned behaved;        // good calls in a row in the slow lane
+    unsigned probation;      // so many of them, and it may leave; more after each relapse
     int64_t window_start;    // of the counters below
     unsigned window_calls, window_overs;
     struct list versions; // in the process of its lane

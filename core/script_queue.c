@@ -18,12 +18,14 @@ enum {
     QUEUE_SENT_MAX = 64,
     PROCESS_SENT_NS = 3 * 1000 * 1000,
     QUEUE_SENT_NS = 1000 * 1000,
-    ESTIMATE_FIRST_NS = 200 * 1000, // of a webhook that nothing is known about
+    ESTIMATE_FIRST_NS = 1000 * 1000, // of a webhook that nothing is known about: one at a time
     ESTIMATE_MIN_NS = 1000,
     STRIKES_MAX = 2,
     FAILED_STARTS_MAX = 3,
     RETRY_START_MS = 100,
-    BEHAVED_ENOUGH = 64,
+    SLOW_SHARE = 4, // of the soft budget, as in sandbox_main.c
+    PROBATION_MIN = 64,
+    PROBATION_MAX = 4096,
     OVERS_MAX = 10, // soft time-outs, at least every other call, within the window
 };
 static const int64_t window_ns = 60ll * 1000 * 1000 * 1000;
@@ -38,6 +40,8 @@ struct script_queue *script_queue_of(struct script_pool *pool, struct slice name
     queue->estimate_ns = ESTIMATE_FIRST_NS;
     list_init(&queue->turn);
     list_init(&queue->waiting);
+    list_init(&queue->bounced);
+    queue->probation = PROBATION_MIN;
     list_init(&queue->versions);
     list_init(&queue->writes);
     map_init(&queue->writes_by_key);
@@ -60,12 +64,17 @@ static bool has_room(const struct script_queue *queue) {
 }
 
 static void settle_lane(struct script_pool *pool, struct script_queue *queue) {
-    if (queue->lane == queue->wanted || queue->sent) return;
+    if (queue->sent) return;
+    while (!list_empty(&queue->bounced)) {
+        struct list *last = queue->bounced.prev;
+        list_remove(last);
+        list_push_front(&queue->waiting, last);
+    }
+    if (queue->lane == queue->wanted) return;
     if (pool->lanes[queue->lane]) script_version_drop_all(pool->lanes[queue->lane], queue);
     list_remove(&queue->turn);
     queue->lane = queue->wanted;
     queue->behaved = 0;
-    queue->estimate_ns = queue->lane == LANE_FAST ? ESTIMATE_FIRST_NS : queue->estimate_ns;
 }
 
 static void take_turn(struct script_pool *pool, struct script_queue *queue) {
@@ -188,18 +197,19 @@ static bool judge_window(struct script_queue *queue, bool over) {
     return true;
 }
 
-static void judge_lane(struct script_pool *pool, struct script_queue *queue, int64_t cpu_ns,
-                       bool over) {
-    int64_t soft_ns = pool->opts.soft_ms * 1000000;
-    queue->estimate_ns += (cpu_ns - queue->estimate_ns) / 8;
+static void judge_lane(struct script_pool *pool, struct script_queue *queue,
+                       const struct wire_done *done) {
+    int64_t slow_ns = pool->opts.soft_ms * 1000000 / SLOW_SHARE;
+    queue->estimate_ns += (done->cpu_ns - queue->estimate_ns) / 8;
     if (queue->estimate_ns < ESTIMATE_MIN_NS) queue->estimate_ns = ESTIMATE_MIN_NS;
-    bool slow = over || queue->estimate_ns > soft_ns / 4;
     if (queue->lane == LANE_FAST) {
-        if (slow) queue->wanted = LANE_SLOW;
+        if (done->slow) queue->wanted = LANE_SLOW;
         return;
     }
-    queue->behaved = slow ? 0 : queue->behaved + 1;
-    if (queue->behaved >= BEHAVED_ENOUGH) queue->wanted = LANE_FAST;
+    queue->behaved = done->over_budget || done->cpu_ns > slow_ns ? 0 : queue->behaved + 1;
+    if (queue->behaved < queue->probation) return;
+    queue->wanted = LANE_FAST;
+    if (queue->probation < PROBATION_MAX) queue->probation *= 2;
 }
 
 static void take_back(struct script_process *process, struct script_call *call) {
@@ -252,11 +262,6 @@ static bool read_answer(struct script_call *call, struct slice body, struct wire
     return true;
 }
 
-// A version whose top level needs too long among others gets its time in the slow lane.
-static bool moves_to_load(const struct script_queue *queue, const struct wire_done *done) {
-    return queue->lane == LANE_FAST && done->over_budget && slice_eq(done->error_stage, S("load"));
-}
-
 void script_queue_done(struct script_process *process, struct slice body) {
     struct script_pool *pool = process->pool;
     struct slice head = body;
@@ -272,16 +277,15 @@ void script_queue_done(struct script_process *process, struct slice body) {
     struct script_version *version = script_version_find(process, call->hook);
     if (version) script_version_told(process, version, done.memory);
     take_back(process, call);
-    if (moves_to_load(queue, &done)) {
-        list_push_front(&queue->waiting, &call->link);
+    if (done.bounced) {
+        list_push(&queue->bounced, &call->link);
         queue->wanted = LANE_SLOW;
-        if (version) script_version_drop(process, version);
         take_turn(pool, queue);
         return;
     }
     script_store_keep(queue, call->changes, pool->opts.kv_load != NULL);
     script_counters_add(queue->counters, call, done.over_budget);
-    judge_lane(pool, queue, call->cpu_ns, done.over_budget);
+    judge_lane(pool, queue, &done);
     call->quarantine = judge_window(queue, done.over_budget);
     take_turn(pool, queue);
     call->done(call);

@@ -101,6 +101,8 @@ struct wire_done {
     uint64_t serial;
     enum script_outcome outcome;
     bool over_budget;
+    bool slow;    // the webhook is to go on in the slow lane; its calls here come back …
+    bool bounced; // … like this one, which was not run
     struct request *requests;
     size_t requests_count;
     struct slice unresolved, reason, error, error_stage;
