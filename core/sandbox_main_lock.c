@@ -22,7 +22,6 @@ enum {
     CPU_AHEAD_S = 10,
     NICE_SLOW = 19,
 };
-static const rlim_t address_space_max = 6ull * 1024 * 1024 * 1024;
 
 static bool limit(int what, rlim_t value) {
     struct rlimit now;
@@ -40,12 +39,20 @@ static bool limit_stack(void) {
     return false;
 }
 
+// A crash ends the process by its signal, which the parent reports; the sanitizers would
+// turn it into an exit.
+static void crash_plainly(void) {
+    static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE };
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], SIG_DFL);
+}
+
 bool sandbox_lock_early(void) {
     static char utc[] = "TZ=UTC";
     static char *environment[] = { utc, NULL };
     extern char **environ;
     environ = environment;
     tzset();
+    crash_plainly();
     return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
            close_range(WIRE_BEAT_FD + 1, ~0u, 0) == 0 && limit_stack();
 }
@@ -62,7 +69,7 @@ static bool limit_memory(void) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return true;
 #else
-    return limit(RLIMIT_AS, address_space_max);
+    return limit(RLIMIT_AS, 6ull << 30);
 #endif
 }
 
