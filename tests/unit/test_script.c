@@ -177,6 +177,15 @@ static enum script_outcome outcome_of(struct hook *hook, int number, char *error
     return outcome;
 }
 
+static pid_t child_pid(const char *lane) {
+    char command[128], line[32] = "";
+    snprintf(command, sizeof command, "pgrep -P %d -f '__sandbox %s$'", (int)getpid(), lane);
+    FILE *ps = popen(command, "r");
+    if (ps && fgets(line, sizeof line, ps) == NULL) *line = '\0';
+    if (ps) pclose(ps);
+    return (pid_t)atoi(line);
+}
+
 // --- tests ---
 
 static void a_call_goes_through_all_stages(void) {
@@ -298,6 +307,35 @@ static void a_runaway_is_stopped_and_runs_the_next_event(void) {
     close_pool();
 }
 
+// Many are in the process when one of them loops; they come back, move with their
+// webhook to the slow lane, and are answered in their order.
+static void calls_behind_a_runaway_move_and_keep_their_order(void) {
+    enum { CALLS = 200, BAD = 150 };
+    static struct calling calls[CALLS];
+    char text[32];
+    open_pool();
+    snprintf(text, sizeof text, "'%d'", BAD);
+    char stages[256];
+    snprintf(stages, sizeof stages,
+             "function hook.filter(event) if event.DURATION == %s then while true do end end end",
+             text);
+    struct hook *hook = hook_of("turns", stages);
+    answers = 0;
+    for (int round = 0; round < 2; round++) {
+        int from = round ? CALLS / 2 : 0;
+        for (int i = from; i < from + CALLS / 2; i++) start(&calls[i], hook, i);
+        for (int i = from; i < from + CALLS / 2; i++) wait_for(&calls[i]);
+    }
+    for (int i = 0; i < CALLS; i++) {
+        CHECK_INT(calls[i].order, i + 1);
+        CHECK_INT(calls[i].call.outcome, i == BAD ? SCRIPT_ERROR : SCRIPT_OK);
+        end(&calls[i]);
+    }
+    CHECK(child_pid("slow") > 0);
+    hook_unref(hook);
+    close_pool();
+}
+
 static void time_outs_without_end_quarantine(void) {
     bool quarantine = false;
     open_pool();
@@ -332,15 +370,6 @@ static void too_much_memory_is_an_error(void) {
 }
 
 // --- death ---
-
-static pid_t child_pid(const char *lane) {
-    char command[128], line[32] = "";
-    snprintf(command, sizeof command, "pgrep -P %d -f '__sandbox %s$'", (int)getpid(), lane);
-    FILE *ps = popen(command, "r");
-    if (ps && fgets(line, sizeof line, ps) == NULL) *line = '\0';
-    if (ps) pclose(ps);
-    return (pid_t)atoi(line);
-}
 
 static void a_stopped_process_is_replaced_and_its_calls_run_again(void) {
     enum { CALLS = 20 };
@@ -589,6 +618,8 @@ static const struct check_case cases[] = {
 #if !defined(__SANITIZE_THREAD__) // it delivers signals only when the program calls something
     { "a runaway is stopped and runs the next event",
       a_runaway_is_stopped_and_runs_the_next_event },
+    { "calls behind a runaway move and keep their order",
+      calls_behind_a_runaway_move_and_keep_their_order },
     { "time-outs without end quarantine", time_outs_without_end_quarantine },
 #endif
     { "too much memory is an error", too_much_memory_is_an_error },
