@@ -127,7 +127,7 @@ def test_no_event_sees_two_versions():
             equal(len(seen.get(event_id, [])), 1, f"requests for {event_id}")
             equal([row["state"] for row in rows[event_id]], ["delivered"], f"state of {event_id}")
             equal(versions[rows[event_id][0]["version"]], seen[event_id][0], f"logged version of {event_id}")
-        check(len(used) > 3, f"only versions {used} were ever used")
+        check(len(used) > (1 if os.environ.get("TUMA_SANITIZED") else 3), f"only versions {used} were ever used")
         check(os.environ.get("TUMA_SANITIZED") or marks[1] < marks[0] * 1.15 + 8e6, f"resident bytes grew over half of the reloads: {marks}")
         text = engine.process.text()
         check("hot.lua:" in text, "broken versions are told with file and line")
