@@ -412,7 +412,7 @@ static void print_table(const struct crowd *crowd) {
 int bench_scripts(bool json_out) {
     log_init(LOG_OFF, false);
     struct crowd crowd = measure_crowd();
-    if (!crowd.bytes) return fail_with("10,000 webhooks", "they do not load");
+    if (crowd.bytes <= 0) return fail_with("10,000 webhooks", "they do not load");
     // this process's clock; the script processes start their own
     if (!sandbox_clock_start()) return fail_with("clock", "no timer on CPU time");
     for (int i = 0; i < WORKS; i++)

@@ -23,7 +23,7 @@ enum {
     NICE_SLOW = 19,
 };
 
-static bool limit(int what, rlim_t value) {
+static bool limit(enum __rlimit_resource what, rlim_t value) {
     struct rlimit now;
     if (getrlimit(what, &now) != 0) return false;
     if (now.rlim_max != RLIM_INFINITY && value > now.rlim_max) value = now.rlim_max;
@@ -73,6 +73,8 @@ static bool limit_memory(void) {
 #endif
 }
 
+#define COMPARE(arg, op, a, b) ((struct scmp_arg_cmp){ arg, op, a, b })
+
 static bool allow(scmp_filter_ctx filter) {
     static const int calls[] = {
         SCMP_SYS(read),          SCMP_SYS(write),
@@ -92,15 +94,16 @@ static bool allow(scmp_filter_ctx filter) {
         if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0) != 0) return false;
     pid_t self = getpid();
     return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-                            SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)) == 0 &&
+                            COMPARE(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)) == 0 &&
            seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-                            SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)) == 0 &&
+                            COMPARE(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)) == 0 &&
            // abort() signals its own process, and nobody else
            seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                            SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)self)) == 0 &&
+                            COMPARE(0, SCMP_CMP_EQ, (scmp_datum_t)self, 0)) == 0 &&
            // the CPU limit of this process moves along; no other limit can be raised
-           seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0(SCMP_CMP_EQ, 0),
-                            SCMP_A1(SCMP_CMP_EQ, RLIMIT_CPU)) == 0;
+           seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
+                            COMPARE(0, SCMP_CMP_EQ, 0, 0),
+                            COMPARE(1, SCMP_CMP_EQ, RLIMIT_CPU, 0)) == 0;
 }
 
 static bool install_filter(void) {
