@@ -58,7 +58,9 @@ $(O)/tests/test_%: $(O)/tests/test_%.o $$(call below,$$*) $(O)/llhttp.o
 
 unit: $(TESTS:%=$(O)/tests/%)
 
-test: all unit
+# The README's command, so it installs what is missing first.
+test: deps
+	$(MAKE) all unit
 	python3 tests/run.py --build $(O)
 
 check:
