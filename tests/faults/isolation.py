@@ -226,7 +226,7 @@ def r35(o):
 
 
 def r37(o):
-    """ingest at three times what the receiver takes, a small backlog"""
+    """ingest at several times what the receiver takes, a small backlog"""
     backlog, capacity = 500, 100
     with Workspace() as w:
         sink = w.sink()
