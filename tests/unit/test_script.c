@@ -275,6 +275,32 @@ static void answers_keep_their_order(void) {
     close_pool();
 }
 
+// Somebody's flood is there first; one call of another webhook gets its turn all the same.
+static void a_flood_lets_others_have_their_turn(void) {
+    enum { FLOOD = 200 };
+    static struct calling flood[FLOOD];
+    struct calling one;
+    open_pool();
+    struct hook *busy = hook_of(
+        "busy",
+        "function hook.filter() local x = 0 for i = 1, 100000 do x = x + i end return x > 0 end");
+    struct hook *calm = hook_of("calm", "function hook.filter() return true end");
+    answers = 0;
+    for (int i = 0; i < FLOOD; i++) start(&flood[i], busy, i);
+    start(&one, calm, 1);
+    wait_for(&one);
+    CHECK_INT(one.call.outcome, SCRIPT_OK);
+    CHECK(one.order < FLOOD / 4);
+    for (int i = 0; i < FLOOD; i++) {
+        wait_for(&flood[i]);
+        end(&flood[i]);
+    }
+    end(&one);
+    hook_unref(busy);
+    hook_unref(calm);
+    close_pool();
+}
+
 static void a_fan_out_gives_several_requests(void) {
     struct calling calling;
     open_pool();
@@ -614,6 +640,7 @@ static const struct check_case cases[] = {
     { "an error names stage and place", an_error_names_stage_and_place },
     { "wrong results are errors with a place", wrong_results_are_errors_with_a_place },
     { "answers keep their order", answers_keep_their_order },
+    { "a flood lets others have their turn", a_flood_lets_others_have_their_turn },
     { "a fan-out gives several requests", a_fan_out_gives_several_requests },
 #if !defined(__SANITIZE_THREAD__) // it delivers signals only when the program calls something
     { "a runaway is stopped and runs the next event",
