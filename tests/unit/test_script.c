@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "log.h"
 #include "script.h"
 
 enum { SOFT_MS = 20, HARD_MS = 150, MEMORY = 4 * 1024 * 1024 };
@@ -36,11 +37,13 @@ static void on_log(void *user, struct slice hook, struct slice event_id, int lev
              SLICE_FMT(line));
 }
 
+static const char *program = "/proc/self/exe";
+
 static void open_pool(void) {
     struct fail fail = { 0 };
     CHECK_INT(uv_loop_init(&loop), 0);
     pool = script_pool_new(&loop,
-                           &(struct script_opts){ .program = "/proc/self/exe",
+                           &(struct script_opts){ .program = program,
                                                   .soft_ms = SOFT_MS,
                                                   .hard_ms = HARD_MS,
                                                   .load_ms = 500,
@@ -484,6 +487,25 @@ static void a_closed_pool_answers_what_is_open(void) {
     hook_unref(hook);
 }
 
+// It is not there, or it ends before it answers: no call waits for ever.
+static void a_process_that_does_not_start_is_told(void) {
+    static const char *const programs[] = { "/nonexistent/tuma", "/bin/false" };
+    char error[4400];
+    open_pool();
+    struct hook *hook = hook_of("waits", "function hook.filter() return true end");
+    close_pool();
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
+        program = programs[i];
+        open_pool();
+        CHECK_INT(outcome_of(hook, 1, error, sizeof error), SCRIPT_GONE);
+        CHECK(*error);
+        CHECK(*load("x", S("return {}")).error);
+        close_pool();
+    }
+    program = "/proc/self/exe";
+    hook_unref(hook);
+}
+
 // --- stores, libs, tests ---
 
 static void a_store_survives_its_process(void) {
@@ -656,6 +678,7 @@ static const struct check_case cases[] = {
     { "a second strike quarantines and spares the others",
       a_second_strike_quarantines_and_spares_the_others },
     { "a closed pool answers what is open", a_closed_pool_answers_what_is_open },
+    { "a process that does not start is told", a_process_that_does_not_start_is_told },
     { "a store survives its process", a_store_survives_its_process },
     { "shared files travel with the version", shared_files_travel_with_the_version },
     { "bad files are told with place and hint", bad_files_are_told_with_place_and_hint },
@@ -665,6 +688,7 @@ static const struct check_case cases[] = {
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "__sandbox") == 0) return sandbox_main(argc, argv);
     signal(SIGPIPE, SIG_IGN);
+    log_init(LOG_OFF, false);
     snprintf(lib_dir, sizeof lib_dir, "/tmp/tuma-test-script.%d", (int)getpid());
     mkdir(lib_dir, 0700);
     int status = check_run(cases, sizeof cases / sizeof *cases);
