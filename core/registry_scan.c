@@ -13,7 +13,7 @@
 
 // A file that was modified so shortly before it was read may have been written again
 // within the same tick of the file system's clock.
-static const int64_t doubt_ns = 1000 * 1000 * 1000;
+static const int64_t doubt_ns = 100 * 1000 * 1000;
 
 struct registry_lib {
     struct registry_stamp stamp;
