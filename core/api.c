@@ -187,20 +187,10 @@ struct store_reader *api_keys(struct api *api, struct fail *fail) {
     return api->keys;
 }
 
-struct find_hook {
-    struct slice name;
-    int64_t number;
-};
-
-static void on_hook(void *user, const struct store_hook *hook) {
-    struct find_hook *find = user;
-    if (slice_eq(hook->name, find->name)) find->number = hook->number;
-}
-
 int64_t api_hook_number(struct store_reader *reader, struct slice name) {
-    struct find_hook find = { name, 0 };
-    store_reader_hooks(reader, on_hook, &find, NULL);
-    return find.number;
+    int64_t number;
+    store_reader_hook_number(reader, name, &number, NULL);
+    return number;
 }
 
 // --- answers of the journal ---

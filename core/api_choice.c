@@ -7,9 +7,6 @@
 #include "clock.h"
 #include "json.h"
 
-const char *const choice_state_names[6] = { "pending", "delivered", "exhausted",
-                                            "parked",  "filtered",  "dropped" };
-
 enum { TEXT_MAX = 256 };
 
 static bool bad(struct fail *fail, struct slice name, const char *text) {
@@ -39,8 +36,8 @@ static bool read_states(struct slice text, unsigned *states) {
     for (bool more = true; more;) {
         size_t comma = slice_find(text, ','), i = 0;
         struct slice name = slice(text.p, comma);
-        while (i < 6 && !slice_eq(name, slice_str(choice_state_names[i]))) i++;
-        if (i == 6) return false;
+        while (i < DELIVERY_STATES && !slice_eq(name, slice_str(delivery_state_names[i]))) i++;
+        if (i == DELIVERY_STATES) return false;
         *states |= 1u << i;
         more = comma < text.n;
         text = slice_from(text, comma + 1);

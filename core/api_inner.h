@@ -119,6 +119,5 @@ bool choice_from_query(struct choice *choice, struct slice query, struct arena *
 bool choice_from_json(struct choice *choice, struct slice body, struct arena *arena,
                       struct fail *fail);
 bool choice_delivery(struct slice text, int64_t *delivery); // "123" or "msg_" uid 123
-extern const char *const choice_state_names[6];
 
 #endif

@@ -123,7 +123,7 @@ static void add_time(struct buf *out, const char *key, int64_t ms) {
 
 static void add_delivery(struct buf *out, const struct store_delivery *d) {
     buf_printf(out, "{\"id\":%lld,\"state\":\"%s\",\"attempts_made\":%u", (long long)d->delivery,
-               choice_state_names[d->state], d->attempts);
+               delivery_state_names[d->state], d->attempts);
     add_text(out, "webhook", d->hook);
     add_text(out, "version", d->version);
     add_text(out, "event", d->event_id);

@@ -12,10 +12,6 @@
 #include "request.h"
 #include "store.h"
 
-static const char *const state_names[] = { "pending", "delivered", "exhausted",
-                                           "parked",  "filtered",  "dropped" };
-enum { STATES = sizeof state_names / sizeof *state_names };
-
 // The flags that choose deliveries, shared by log, redeliver and drop.
 struct choice {
     const char *webhook, *state, *event, *type, *org, *text;
@@ -36,22 +32,12 @@ struct choice {
     }
 
 static bool parse_state(const char *text, unsigned *states) {
-    for (unsigned i = 0; text && i < STATES; i++) {
-        if (strcmp(text, state_names[i]) != 0) continue;
+    for (unsigned i = 0; text && i < DELIVERY_STATES; i++) {
+        if (strcmp(text, delivery_state_names[i]) != 0) continue;
         *states = 1u << i;
         return true;
     }
     return !text;
-}
-
-struct find_hook {
-    struct slice name;
-    int64_t number;
-};
-
-static void on_hook(void *user, const struct store_hook *hook) {
-    struct find_hook *find = user;
-    if (slice_eq(hook->name, find->name)) find->number = hook->number;
 }
 
 // -1 to go on, else the exit status.
@@ -59,7 +45,6 @@ static int make_filter(const struct choice *c, struct store_reader *reader,
                        struct store_filter *filter) {
     struct fail fail = { 0 };
     int64_t now = clock_wall_ms();
-    struct find_hook find = { slice_str(c->webhook), 0 };
     if (!parse_state(c->state, &filter->states))
         return cli_say(EXIT_USAGE, "there is no state \"%s\"", c->state);
     filter->type = slice_str(c->type);
@@ -70,10 +55,10 @@ static int make_filter(const struct choice *c, struct store_reader *reader,
     if (c->since_ms) filter->from_ms = now - c->since_ms;
     if (c->until_ms) filter->to_ms = now - c->until_ms;
     if (!c->webhook) return -1;
-    if (store_reader_hooks(reader, on_hook, &find, &fail) != OK) return cli_fail(EXIT_STORE, &fail);
-    if (!find.number)
+    if (store_reader_hook_number(reader, slice_str(c->webhook), &filter->hook, &fail) != OK)
+        return cli_fail(EXIT_STORE, &fail);
+    if (!filter->hook)
         return cli_say(EXIT_FINDINGS, "the store knows no webhook \"%s\"", c->webhook);
-    filter->hook = find.number;
     return -1;
 }
 
@@ -107,9 +92,9 @@ static void print_json(const struct store_delivery *d) {
     };
     buf_init(&out, 1024 * 1024);
     clock_format(d->created_ms, time);
-    buf_printf(&out,
-               "{\"id\":%lld,\"created\":\"%s\",\"state\":\"%s\",\"attempts\":%u,\"status\":%d",
-               (long long)d->delivery, time, state_names[d->state], d->attempts, d->last_status);
+    buf_printf(
+        &out, "{\"id\":%lld,\"created\":\"%s\",\"state\":\"%s\",\"attempts\":%u,\"status\":%d",
+        (long long)d->delivery, time, delivery_state_names[d->state], d->attempts, d->last_status);
     if (d->state == DELIVERY_PENDING) {
         clock_format(d->due_ms, time);
         buf_printf(&out, ",\"due\":\"%s\"", time);
@@ -133,7 +118,7 @@ static bool on_delivery(void *user, const struct store_delivery *d) {
     }
     clock_format(d->created_ms, time);
     printf("%lld  %.19s  %-9s  %3d  %u  %-20.*s  %-24.*s  %.*s%s%.*s\n", (long long)d->delivery,
-           time, state_names[d->state], d->last_status, d->attempts, SLICE_FMT(d->hook),
+           time, delivery_state_names[d->state], d->last_status, d->attempts, SLICE_FMT(d->hook),
            SLICE_FMT(d->type), SLICE_FMT(d->event_id), d->reason.n || d->last_error.n ? "  " : "",
            SLICE_FMT(d->reason.n ? d->reason : d->last_error));
     return true;
@@ -225,7 +210,7 @@ static bool on_shown(void *user, const struct store_delivery *d) {
     clock_format(d->created_ms, created);
     if (s->json) {
         buf_printf(&s->out, "{\"id\":%lld,\"created\":\"%s\",\"state\":\"%s\",\"attempts_made\":%u",
-                   (long long)d->delivery, created, state_names[d->state], d->attempts);
+                   (long long)d->delivery, created, delivery_state_names[d->state], d->attempts);
         add_member(&s->out, "webhook", d->hook);
         add_member(&s->out, "version", d->version);
         add_member(&s->out, "event", d->event_id);
@@ -236,7 +221,7 @@ static bool on_shown(void *user, const struct store_delivery *d) {
         buf_printf(
             &s->out,
             "delivery  %lld (%s%s%.*s)\nwebhook   %.*s, version %.*s\nevent     %.*s, %.*s\ncreated   %s\n",
-            (long long)d->delivery, state_names[d->state], d->reason.n ? ": " : "",
+            (long long)d->delivery, delivery_state_names[d->state], d->reason.n ? ": " : "",
             SLICE_FMT(d->reason), SLICE_FMT(d->hook), SLICE_FMT(d->version), SLICE_FMT(d->event_id),
             SLICE_FMT(d->type), created);
         if (d->unresolved.n) buf_printf(&s->out, "no value  %.*s\n", SLICE_FMT(d->unresolved));

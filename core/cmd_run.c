@@ -299,8 +299,6 @@ static void on_count(void *user, struct slice hook, enum delivery_state state, u
 }
 
 static void print_row(const struct row *row, const uint64_t *before, bool json) {
-    static const char *const names[] = { "pending", "delivered", "exhausted",
-                                         "parked",  "filtered",  "dropped" };
     static const int order[] = { 1, 4, 2, 3, 5, 0 };
     if (json)
         printf("{\"webhook\":\"%s\"", row->name);
@@ -311,9 +309,9 @@ static void print_row(const struct row *row, const uint64_t *before, bool json) 
         uint64_t now = row->counts[order[i]];
         unsigned long long change = now > earlier ? now - earlier : 0;
         if (json)
-            printf(",\"%s\":%llu", names[order[i]], change);
+            printf(",\"%s\":%llu", delivery_state_names[order[i]], change);
         else
-            printf(" %9llu %s", change, names[order[i]]);
+            printf(" %9llu %s", change, delivery_state_names[order[i]]);
     }
     puts(json ? "}" : "");
 }

@@ -19,6 +19,10 @@ enum delivery_state {
     DELIVERY_DROPPED = 5,   // discarded by policy or a person
 };
 
+enum { DELIVERY_STATES = DELIVERY_DROPPED + 1 };
+// By enum delivery_state: the words of the log, the API and the commands.
+extern const char *const delivery_state_names[DELIVERY_STATES];
+
 // What an attempt came to.
 enum verdict {
     VERDICT_DELIVERED,

@@ -142,14 +142,6 @@ static void run_tags(lua_State *L, struct run *run, struct tag_set *tags) {
 
 // --- render and transform ---
 
-static struct slice names_text(const struct template_notes *notes, struct arena *arena) {
-    struct slice all = { "", 0 };
-    for (const struct template_name *name = notes->unresolved; name; name = name->next)
-        all = arena_printf(arena, "%.*s%s%.*s", SLICE_FMT(all), all.n ? "," : "",
-                           SLICE_FMT(name->name));
-    return all;
-}
-
 static bool render(struct run *run, const struct tag_set *tags, struct request *request) {
     struct template_notes notes = { .arena = run->arena };
     struct fail fail = { 0 };
@@ -161,7 +153,7 @@ static bool render(struct run *run, const struct tag_set *tags, struct request *
         run->done->error_stage = S("render");
         return false;
     }
-    run->done->unresolved = names_text(&notes, run->arena);
+    run->done->unresolved = template_notes_text(&notes);
     return true;
 }
 

@@ -222,6 +222,9 @@ enum err store_reader_events(struct store_reader *r, size_t limit,
 enum err store_reader_hooks(struct store_reader *r,
                             void (*each)(void *user, const struct store_hook *hook), void *user,
                             struct fail *fail);
+// The number of the webhook `name` in this store, 0 when the store does not know it.
+enum err store_reader_hook_number(struct store_reader *r, struct slice name, int64_t *number,
+                                  struct fail *fail);
 enum err store_reader_kv(struct store_reader *r, struct slice hook, int64_t now_ms,
                          void (*each)(void *to, const struct script_kv *kv), void *to,
                          struct fail *fail);

@@ -200,6 +200,24 @@ enum err store_reader_hooks(struct store_reader *r,
     return reader_done(r, keep_each_hook(&r->sql, each, user), "reading webhooks", fail);
 }
 
+struct find_hook {
+    struct slice name;
+    int64_t number;
+};
+
+static void match_hook(void *user, const struct store_hook *hook) {
+    struct find_hook *find = user;
+    if (slice_eq(hook->name, find->name)) find->number = hook->number;
+}
+
+enum err store_reader_hook_number(struct store_reader *r, struct slice name, int64_t *number,
+                                  struct fail *fail) {
+    struct find_hook find = { name, 0 };
+    enum err err = store_reader_hooks(r, match_hook, &find, fail);
+    *number = find.number;
+    return err;
+}
+
 enum err store_reader_kv(struct store_reader *r, struct slice hook, int64_t now_ms,
                          void (*each)(void *to, const struct script_kv *kv), void *to,
                          struct fail *fail) {

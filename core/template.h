@@ -58,6 +58,9 @@ struct template_notes {
     bool bad_utf8;  // bytes became U+FFFD
 };
 
+// The unresolved names joined by commas, in the notes' arena; p is NULL on no memory.
+struct slice template_notes_text(const struct template_notes *notes);
+
 // Appends the rendered text to `out` (whose max bounds it; ERR_LIMIT
 // "render_too_large" past that). `notes` may be NULL. Secrets come out as
 // markers, see request.h. ERR_INPUT "missing_tag" under MISSING_FAIL,

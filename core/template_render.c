@@ -365,3 +365,15 @@ enum err template_render_any(const struct template *t, const struct tag_set *tag
 void template_use_simd(enum template_simd which) {
     escape_force_portable(which == SIMD_PORTABLE);
 }
+
+struct slice template_notes_text(const struct template_notes *notes) {
+    size_t n = 0, at = 0;
+    for (const struct template_name *u = notes->unresolved; u; u = u->next) n += u->name.n + 1;
+    char *text = arena_alloc(notes->arena, n + 1);
+    for (const struct template_name *u = notes->unresolved; text && u; u = u->next) {
+        if (at) text[at++] = ',';
+        memcpy(text + at, u->name.p, u->name.n);
+        at += u->name.n;
+    }
+    return slice(text, text ? at : 0);
+}

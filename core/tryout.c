@@ -170,7 +170,6 @@ static void render_plainly(struct hook *hook, struct event *event, struct arena 
     struct template_notes notes = { .arena = arena };
     struct tag_set tags;
     struct fail fail = { 0 };
-    struct buf names;
     r->requests = arena_zalloc(arena, 1, sizeof *r->requests);
     bool fine = r->requests && hook_tags(hook, event, arena, &tags) &&
                 hook_render(hook, &tags, arena, r->requests, &notes, &fail) == OK;
@@ -178,13 +177,7 @@ static void render_plainly(struct hook *hook, struct event *event, struct arena 
     r->requests_count = fine;
     if (!fine)
         r->error = arena_printf(arena, "%s%s%s", fail.path, fail.path[0] ? ": " : "", fail.text);
-    buf_init(&names, 65536);
-    for (const struct template_name *name = notes.unresolved; name; name = name->next) {
-        if (names.n) buf_byte(&names, ',');
-        buf_add(&names, name->name);
-    }
-    r->unresolved = arena_dup(arena, buf_slice(&names));
-    buf_deinit(&names);
+    r->unresolved = template_notes_text(&notes);
 }
 
 void tryout_render(struct tryout *t, struct hook *hook, struct event *event, struct arena *arena,

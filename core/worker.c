@@ -27,18 +27,6 @@ static void stop_with(struct task *task, enum verdict verdict, struct slice reas
     worker_finish(task);
 }
 
-static struct slice join_names(struct arena *arena, const struct template_notes *notes) {
-    struct buf names;
-    buf_init(&names, 4096);
-    for (const struct template_name *n = notes->unresolved; n; n = n->next) {
-        if (names.n) buf_byte(&names, ',');
-        buf_add(&names, n->name);
-    }
-    struct slice joined = arena_dup(arena, buf_slice(&names));
-    buf_deinit(&names);
-    return joined;
-}
-
 // The request of a webhook without request stages, or of one whose script
 // failed and that says on_script_error = "send".
 static void render_plainly(struct task *task) {
@@ -49,7 +37,7 @@ static void render_plainly(struct task *task) {
     enum err err = hook_tags(job->hook, job->event, &job->arena, &tags)
                        ? hook_render(job->hook, &tags, &job->arena, &task->request, &notes, &fail)
                        : fail_set(&fail, ERR_NOMEM, 0, "no_memory", "no memory for the tags");
-    job->unresolved = join_names(&job->arena, &notes);
+    job->unresolved = template_notes_text(&notes);
     if (err != OK) {
         stop_with(task, VERDICT_PARK,
                   arena_printf(&job->arena, "%s: %s%s%s", fail.type, fail.path,

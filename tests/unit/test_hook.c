@@ -193,7 +193,7 @@ static void a_request_is_rendered_with_its_content_type(void) {
     CHECK_TEXT(r.headers[2].value, "application/json");
     CHECK_TEXT(r.body, "{\"d\":145,\"c\":\"[C]\"}");
     CHECK(notes.unresolved && !notes.unresolved->next);
-    if (notes.unresolved) CHECK_TEXT(notes.unresolved->name, "C");
+    CHECK_TEXT(template_notes_text(&notes), "C");
     arena_deinit(&arena);
     hook_unref(h);
     event_unref(e);
