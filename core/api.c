@@ -53,7 +53,7 @@ static void get_ready(struct api *api, struct exchange *exchange, const struct s
     if (api->ready && api->hooks && !api->closing)
         api_reply(exchange, 200, S("{\"status\":\"ready\"}"));
     else
-        api_say(exchange, 503, ERR_STATE, "not_ready",
+        api_say(exchange, 503, ERR_NOT_NOW, "not_ready",
                 api->closing ? "the engine is stopping" : "the webhooks are being loaded");
 }
 

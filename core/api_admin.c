@@ -216,7 +216,7 @@ void api_dismiss_idlers(struct api *api) {
     struct list *link;
     while ((link = list_pop(&api->idlers))) {
         struct idler *idler = list_item(link, struct idler, link);
-        api_say(idler->exchange, 503, ERR_STATE, "stopping", "the engine is stopping");
+        api_say(idler->exchange, 503, ERR_NOT_NOW, "stopping", "the engine is stopping");
         idler->exchange = NULL;
     }
 }

@@ -306,7 +306,7 @@ void api_post_events(struct api *api, struct exchange *exchange, const struct sl
     struct terms terms;
     struct fail fail = { 0 };
     if (!api->hooks || !api->ready) {
-        fail_set(&fail, ERR_STATE, 0, "not_ready", "events are not taken yet");
+        fail_set(&fail, ERR_NOT_NOW, 0, "not_ready", "events are not taken yet");
         api_refuse(exchange, 503, &fail, api_retry_after(exchange, 1000));
         return;
     }

@@ -222,7 +222,7 @@ static enum err measure_start(struct run *run, const char *dir, struct figures *
     figures->first_ms = seconds_since(start) * 1e3;
     arena_deinit(&arena);
     if (!err && pending < PENDING)
-        err = fail_set(&run->fail, ERR_STATE, 0, "bench", "only %llu of %d pending came back",
+        err = fail_set(&run->fail, ERR_NOT_NOW, 0, "bench", "only %llu of %d pending came back",
                        (unsigned long long)pending, PENDING);
     return err;
 }

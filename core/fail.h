@@ -15,7 +15,7 @@ enum err {
     ERR_FULL,     // no space left for it (disk, queue)
     ERR_NOTFOUND, // no such thing
     ERR_CONFLICT, // it exists already and differs
-    ERR_STATE,    // not now: closed, busy, read-only, wrong version
+    ERR_NOT_NOW,  // closed, busy, read-only, wrong version
     ERR_TIMEOUT,  // a deadline passed
     ERR_DENIED,   // a rule or a missing right forbids it
 };

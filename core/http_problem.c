@@ -50,7 +50,7 @@ int http_problem_status(const struct fail *fail) {
     case ERR_DENIED: return 403;
     case ERR_TIMEOUT: return 408;
     case ERR_FULL:
-    case ERR_STATE: return 503;
+    case ERR_NOT_NOW: return 503;
     case OK:
     case ERR_NOMEM:
     case ERR_IO: break;

@@ -24,7 +24,7 @@ void http_problem_write(struct buf *out, int status, const struct fail *fail, lo
 const char *http_problem_phrase(int status);
 
 // The status that fits an error of an input: 400, 413 for ERR_LIMIT, 404, 409,
-// 403, 408; 503 for ERR_FULL and ERR_STATE; 500 for the rest.
+// 403, 408; 503 for ERR_FULL and ERR_NOT_NOW; 500 for the rest.
 int http_problem_status(const struct fail *fail);
 
 #define HTTP_PROBLEM_TYPE S("application/problem+json")

@@ -49,12 +49,12 @@ static void set_state(struct journal *j, struct command *command, enum hook_stat
     struct webhook *w = webhook_named(j, command);
     if (!w) return;
     if (w->status.state == HOOK_REMOVED) {
-        fail_set(&command->fail, ERR_STATE, 0, "webhook_removed", "webhook %.*s has no file",
+        fail_set(&command->fail, ERR_NOT_NOW, 0, "webhook_removed", "webhook %.*s has no file",
                  SLICE_FMT(w->name));
         return;
     }
     if (state == HOOK_PAUSED && w->status.state == HOOK_DISABLED) {
-        fail_set(&command->fail, ERR_STATE, 0, "webhook_disabled", "webhook %.*s is disabled",
+        fail_set(&command->fail, ERR_NOT_NOW, 0, "webhook_disabled", "webhook %.*s is disabled",
                  SLICE_FMT(w->name));
         return;
     }
@@ -151,7 +151,7 @@ void commands_check_idle(struct journal *j) {
 void commands_close(struct journal *j) {
     for (struct list *link; (link = list_pop(&j->idle_waiters));) {
         struct command *command = list_item(link, struct command, message.link);
-        fail_set(&command->fail, ERR_STATE, 0, "stopping", "the engine is stopping");
+        fail_set(&command->fail, ERR_NOT_NOW, 0, "stopping", "the engine is stopping");
         command_answer(command);
     }
 }

@@ -151,7 +151,7 @@ bool moves_step(struct journal *j) {
 
 void moves_close(struct journal *j) {
     struct fail fail = { 0 };
-    fail_set(&fail, ERR_STATE, 0, "stopping", "the engine is stopping; ask again later");
+    fail_set(&fail, ERR_NOT_NOW, 0, "stopping", "the engine is stopping; ask again later");
     while (!list_empty(&j->moves)) move_end(list_item(j->moves.next, struct move, link), &fail);
 }
 
@@ -217,7 +217,7 @@ static bool find_scope(struct journal *j, struct command *command, struct webhoo
     }
     if (!*w) return false;
     if (command->verb == COMMAND_REDELIVER && !webhook_accepts(*w)) {
-        fail_set(fail, ERR_STATE, 0, "webhook_off", "webhook %.*s is %s; resume it first",
+        fail_set(fail, ERR_NOT_NOW, 0, "webhook_off", "webhook %.*s is %s; resume it first",
                  SLICE_FMT((*w)->name),
                  (*w)->status.state == HOOK_REMOVED ? "removed" : "disabled");
         return false;

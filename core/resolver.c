@@ -120,7 +120,7 @@ static void on_tick_closed(uv_handle_t *handle) {
 // --- Answers ---
 
 static void refuse(struct resolved *resolved, const char *why) {
-    *resolved = (struct resolved){ .err = ERR_STATE, .error_type = "dns_failed" };
+    *resolved = (struct resolved){ .err = ERR_NOT_NOW, .error_type = "dns_failed" };
     snprintf(resolved->error, sizeof resolved->error, "%s", why);
 }
 

@@ -3,13 +3,10 @@
 // call. HMAC is fed in parts, so a body is never copied to be signed; only
 // ed25519, which is one-shot by design, needs the parts in one piece.
 
-// OpenSSL's err.h has a type of this name.
-#define ERR_STATE OPENSSL_ERR_STATE
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
-#undef ERR_STATE
 
 #include <assert.h>
 #include <inttypes.h>
@@ -275,5 +272,5 @@ enum err sign_value(enum sign_scheme scheme, const struct sign_key *keys, size_t
     if (good) return OK;
     out->n = before;
     if (out->failed) return fail_set(fail, ERR_NOMEM, 0, "no_memory", "no room for the signature");
-    return fail_set(fail, ERR_STATE, 0, "sign_failed", "libcrypto could not sign");
+    return fail_set(fail, ERR_NOT_NOW, 0, "sign_failed", "libcrypto could not sign");
 }

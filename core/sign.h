@@ -37,7 +37,7 @@ enum err sign_key_parse(struct slice text, enum sign_scheme scheme, struct sign_
 // Appends the signature header's value. `keys` are the active ones, newest
 // first (at most 2: a rotation). Standard and Stripe carry a signature of each
 // key (joined by a space, by ",v1="); hex and GitHub have room for one: the newest.
-// `id` must hold no dot. After ERR_NOMEM or ERR_STATE "sign_failed" nothing was appended.
+// `id` must hold no dot. After ERR_NOMEM or ERR_NOT_NOW "sign_failed" nothing was appended.
 enum err sign_value(enum sign_scheme scheme, const struct sign_key *keys, size_t keys_count,
                     struct slice id, int64_t timestamp_s, struct slice body, struct buf *out,
                     struct fail *fail);

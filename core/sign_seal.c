@@ -1,8 +1,5 @@
 // Sealing of secrets at rest.
-// libcrypto has a type of this name, fail.h an error.
-#define ERR_STATE OPENSSL_ERR_STATE
 #include <openssl/evp.h>
-#undef ERR_STATE
 
 #include "sign.h"
 

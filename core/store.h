@@ -30,7 +30,7 @@ struct store_opts {
     size_t checkpoint_bytes; // log that store_checkpoint lets gather; 0: 16 MiB. Rigs want it small
 };
 
-// Opens the writer: takes the directory's lock (ERR_STATE "store_locked" when
+// Opens the writer: takes the directory's lock (ERR_NOT_NOW "store_locked" when
 // another engine has it), checks schema version and integrity, bumps the epoch.
 // Refuses, without touching a byte, what it cannot take over whole: types
 // no_store, store_db_missing (a log without its database), store_wal_corrupt,

@@ -62,12 +62,12 @@ static const char schema[] =
 static enum err refuse(const char *path, struct fail *fail) {
     int why = errno;
     enum err err = why == ENOSPC                   ? ERR_FULL
-                   : why == EROFS                  ? ERR_STATE
+                   : why == EROFS                  ? ERR_NOT_NOW
                    : why == ENOENT                 ? ERR_NOTFOUND
                    : why == EACCES || why == EPERM ? ERR_DENIED
                                                    : ERR_IO;
     const char *type = err == ERR_FULL       ? "storage_full"
-                       : err == ERR_STATE    ? "store_read_only"
+                       : err == ERR_NOT_NOW  ? "store_read_only"
                        : err == ERR_NOTFOUND ? "no_store"
                        : err == ERR_DENIED   ? "store_denied"
                                              : "store_io";
@@ -95,7 +95,7 @@ static enum err check_file_system(const char *dir, struct fail *fail) {
     uint32_t type = (uint32_t)fs.f_type;
     bool network = type == NFS_SUPER_MAGIC || type == SMB_SUPER_MAGIC || type == CIFS_SUPER_MAGIC ||
                    type == SMB2_SUPER_MAGIC;
-    return network ? fail_set(fail, ERR_STATE, 0, "store_network_fs",
+    return network ? fail_set(fail, ERR_NOT_NOW, 0, "store_network_fs",
                               "%s: on a network file system; the store needs a local disk", dir)
                    : OK;
 }
@@ -107,7 +107,7 @@ static enum err take_lock(struct store *store, struct fail *fail) {
     store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (store->lock_fd < 0) return refuse(path, fail);
     if (flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0) return OK;
-    return fail_set(fail, ERR_STATE, 0, "store_locked", "%s: another engine uses this store",
+    return fail_set(fail, ERR_NOT_NOW, 0, "store_locked", "%s: another engine uses this store",
                     store->dir);
 }
 
@@ -118,13 +118,13 @@ static enum err check_files(struct store *store, bool *missing, struct fail *fai
     if (*missing && errno != ENOENT) return refuse(store->path, fail);
     bool wal_there = stat(store->wal, &wal) == 0 && wal.st_size > 0;
     if (*missing && wal_there)
-        return fail_set(fail, ERR_STATE, 0, "store_db_missing",
+        return fail_set(fail, ERR_NOT_NOW, 0, "store_db_missing",
                         "%s is gone, but its log %s is there: restore the database or move the log "
                         "away",
                         store->path, store->wal);
     if (*missing) return OK;
     if (!S_ISREG(db.st_mode))
-        return fail_set(fail, ERR_STATE, 0, "store_foreign", "%s: not a file", store->path);
+        return fail_set(fail, ERR_NOT_NOW, 0, "store_foreign", "%s: not a file", store->path);
     if (db.st_size < 512)
         return fail_set(fail, ERR_IO, 0, "store_corrupt", "%s: cut off, %lld bytes left",
                         store->path, (long long)db.st_size);

@@ -33,8 +33,8 @@ enum err sql_error(sqlite3 *db, int rc, const char *doing, struct fail *fail) {
     } known[] = {
         { SQLITE_FULL, ERR_FULL, "storage_full" },
         { SQLITE_NOMEM, ERR_NOMEM, "no_memory" },
-        { SQLITE_BUSY, ERR_STATE, "store_busy" },
-        { SQLITE_READONLY, ERR_STATE, "store_read_only" },
+        { SQLITE_BUSY, ERR_NOT_NOW, "store_busy" },
+        { SQLITE_READONLY, ERR_NOT_NOW, "store_read_only" },
         { SQLITE_PERM, ERR_DENIED, "store_denied" },
         { SQLITE_CANTOPEN, ERR_DENIED, "store_denied" },
         { SQLITE_TOOBIG, ERR_LIMIT, "too_large" },
@@ -70,7 +70,7 @@ static enum err set_and_read_back(sqlite3 *db, const char *set, const char *get,
     if (rc == SQLITE_OK) rc = run_text(db, get, got, sizeof got);
     if (rc != SQLITE_OK) return sql_error(db, rc, set, fail);
     if (strcmp(got, want) == 0) return OK;
-    return fail_set(fail, ERR_STATE, 0, "store_setting", "%s: SQLite kept \"%s\"", set, got);
+    return fail_set(fail, ERR_NOT_NOW, 0, "store_setting", "%s: SQLite kept \"%s\"", set, got);
 }
 
 static void configure(sqlite3 *db, enum sql_role role) {
@@ -149,7 +149,7 @@ enum err sql_open(struct sql *sql, const char *path, enum sql_role role, bool sy
     if (rc != SQLITE_OK)
         err = sql_error(sql->db, rc, doing, fail);
     else if (sqlite3_db_readonly(sql->db, "main") == 1)
-        err = fail_set(fail, ERR_STATE, 0, "store_read_only", "%s: cannot be written", doing);
+        err = fail_set(fail, ERR_NOT_NOW, 0, "store_read_only", "%s: cannot be written", doing);
     if (!err) configure(sql->db, role);
     if (!err) err = set_pragmas(sql->db, role, sync_normal, fail);
     if (err) sql_close(sql);
@@ -168,13 +168,13 @@ enum err sql_check_schema(struct sql *sql, const char *path, struct fail *fail) 
     if (rc == SQLITE_OK) rc = run_text(sql->db, "PRAGMA user_version", version, sizeof version);
     if (rc != SQLITE_OK) return sql_error(sql->db, rc, path, fail);
     if (strtoll(application, NULL, 10) != STORE_APPLICATION)
-        return fail_set(fail, ERR_STATE, 0, "store_foreign",
+        return fail_set(fail, ERR_NOT_NOW, 0, "store_foreign",
                         "%s: an SQLite database, but not one of tuma", path);
     if (strtoll(version, NULL, 10) == STORE_SCHEMA) return OK;
     if (strtoll(version, NULL, 10) < STORE_SCHEMA)
-        return fail_set(fail, ERR_STATE, 0, "store_foreign", "%s: schema version %s is none", path,
-                        version);
-    return fail_set(fail, ERR_STATE, 0, "store_newer_schema",
+        return fail_set(fail, ERR_NOT_NOW, 0, "store_foreign", "%s: schema version %s is none",
+                        path, version);
+    return fail_set(fail, ERR_NOT_NOW, 0, "store_newer_schema",
                     "%s: schema version %s, this engine knows %d: start the newer engine", path,
                     version, STORE_SCHEMA);
 }

@@ -49,7 +49,7 @@ static void refuses(enum err code, const char *type) {
 
 static void a_second_engine_is_refused(void) {
     start();
-    refuses(ERR_STATE, "store_locked");
+    refuses(ERR_NOT_NOW, "store_locked");
     begin(); // and the first one goes on
     put("e1", 1, 1);
     commit();
@@ -90,7 +90,7 @@ static void a_broken_store_is_never_replaced_by_an_empty_one(void) {
     start();
     die_with_events(1);
     unlink(path);
-    refuses(ERR_STATE, "store_db_missing");
+    refuses(ERR_NOT_NOW, "store_db_missing");
     finish();
 }
 
@@ -107,11 +107,11 @@ static void a_newer_or_foreign_database_is_refused(void) {
     start();
     store_close(store);
     run_sql("PRAGMA user_version = 99");
-    refuses(ERR_STATE, "store_newer_schema");
+    refuses(ERR_NOT_NOW, "store_newer_schema");
     CHECK(!store_reader_open(dir, &fail));
     CHECK_TEXT(slice_str(fail.type), "store_newer_schema");
     run_sql("PRAGMA user_version = 1; PRAGMA application_id = 7");
-    refuses(ERR_STATE, "store_foreign");
+    refuses(ERR_NOT_NOW, "store_foreign");
     store = NULL;
     finish();
 }
