@@ -35,6 +35,8 @@ static int check_failures;
 
 static inline void check_text(const char *file, int line, struct slice got, struct slice want) {
     if (slice_eq(got, want)) return;
+    if (!got.p) got = S(""); // printf takes no null, even of length 0
+    if (!want.p) want = S("");
     printf("# %s:%d: got    \"%.*s\"\n#   wanted \"%.*s\"\n", file, line, SLICE_FMT(got),
            SLICE_FMT(want));
     check_failures++;
