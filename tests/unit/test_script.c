@@ -186,7 +186,9 @@ static pid_t child_pid(const char *lane) {
     FILE *ps = popen(command, "r");
     if (ps && fgets(line, sizeof line, ps) == NULL) *line = '\0';
     if (ps) pclose(ps);
-    return (pid_t)atoi(line);
+    pid_t pid = (pid_t)atoi(line);
+    if (pid <= 0) abort(); // a kill(0, …) would stop this program and whoever runs it
+    return pid;
 }
 
 // --- tests ---
