@@ -30,6 +30,7 @@ from rig import Arrivals, Hostile, Paced, Store, Workspace, hook, percentile, pr
 COLUMNS = ["seconds", "rss_mib", "threads", "fds", "wal_mib", "p99_ms", "acked", "pending", "delivered", "exhausted", "parked", "filtered", "dropped", "law"]
 PLOTTED = ["rss_mib", "threads", "fds", "wal_mib", "p99_ms", "pending"]
 RSS_MAX_MIB, WARM_S = 160, 600
+SLOPE_S = 20  # a slope needs a stretch: one connection more in 3 s would be 20 a minute
 QUICK = "retry = { 0.5, 1, 2 }, timeout = 3, "
 
 
@@ -129,7 +130,7 @@ class Soak:
         if warm:
             slopes["rss_mib"] = round(slope([r for r in self.rows if r["seconds"] >= WARM_S], "rss_mib") * 60, 3)
         findings += [f"{c} grows: {slopes[c]} a minute" for c, limit in (("rss_mib", 0.5), ("threads", 0.5), ("fds", 8))
-                     if slopes[c] > limit and (c != "rss_mib" or warm)]
+                     if slopes[c] > limit and (warm if c == "rss_mib" else self.rows[-1]["seconds"] >= SLOPE_S)]
         return slopes, len(acked), findings
 
 
