@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "courier_inner.h"
 
 enum { STREAMS_MAX = 64, ENDS_MAX = 128 };
+enum { TURN_MS = 4 }; // for sockets, of one turn of the loop
 
 // A socket of curl's. Lives from curl's first interest until the socket closes.
 // curl closes a socket that never connected without telling (7.88), so one
@@ -59,9 +61,17 @@ static void arm(struct watch *watch, int events) {
         uv_poll_stop(&watch->poll);
 }
 
+// uv_now is when the kernel last answered. What is left alone then is told again
+// by the next turn, behind whatever else waits for the loop.
+static bool turn_is_long(const struct courier *courier) {
+    return clock_mono_ns() / 1000000 - (int64_t)uv_now(courier->loop) > TURN_MS;
+}
+
+// An error stops the handle (libuv's doing), so it is not told again.
 static void on_socket(uv_poll_t *poll, int status, int events) {
     struct watch *watch = poll->data;
     struct courier *courier = watch->courier;
+    if (status == 0 && turn_is_long(courier)) return;
     int hits = (status < 0 ? UV_READABLE | UV_WRITABLE : events) & watch->wanted;
     if (!hits) {
         arm(watch, watch->wanted);

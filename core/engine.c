@@ -14,6 +14,7 @@
 #include "courier.h"
 #include "journal.h"
 #include "log.h"
+#include "pulse.h"
 #include "registry.h"
 #include "secrets.h"
 #include "store.h"
@@ -33,6 +34,7 @@ struct engine {
     struct journal *journal;
     struct api *api;
     struct hook_set *hooks;
+    struct pulse pulse;
     uv_async_t trouble; // the journal's thread says that the store is gone
     struct fail fail;
     char lib_dir[4096], socket_path[4096];
@@ -202,6 +204,7 @@ struct engine *engine_start(uv_loop_t *loop, const struct engine_opts *opts, str
     if (courier_global_init(fail) != OK) return NULL;
     uv_async_init(loop, &engine->trouble, on_trouble);
     engine->trouble.data = engine;
+    pulse_start(&engine->pulse, loop, "api");
     // The process ends when a part cannot be opened, so nothing but the store's lock is given back.
     if (open_parts(engine, fail) == OK) return engine;
     if (engine->store) store_close(engine->store);
@@ -220,6 +223,7 @@ static void on_registry_closed(void *user) {
     hook_set_unref(engine->hooks);
     engine->hooks = NULL;
     secrets_close(engine->secrets);
+    pulse_stop(&engine->pulse);
     uv_close((uv_handle_t *)&engine->trouble, on_trouble_closed);
 }
 

@@ -76,6 +76,7 @@ static void close_loop(struct journal *j) {
     commands_close(j);
     moves_close(j);
     inbox_close(&j->inbox);
+    pulse_stop(&j->pulse);
     uv_close((uv_handle_t *)&j->work, NULL);
     uv_close((uv_handle_t *)&j->timer, NULL);
 }
@@ -193,7 +194,10 @@ static enum err init_loop(struct journal *j, struct fail *fail) {
     uv_timer_init(&j->loop, &j->timer);
     j->work.data = j->timer.data = j;
     rc = inbox_init(&j->inbox, &j->loop, on_messages, message_discard, j);
-    if (!rc) return OK;
+    if (!rc) {
+        pulse_start(&j->pulse, &j->loop, "journal");
+        return OK;
+    }
     uv_close((uv_handle_t *)&j->work, NULL);
     uv_close((uv_handle_t *)&j->timer, NULL);
     uv_run(&j->loop, UV_RUN_DEFAULT);
@@ -218,7 +222,6 @@ static struct journal *journal_new(const struct journal_opts *opts) {
     list_init(&j->stop.link);
     j->stop.kind = MESSAGE_STOP;
     j->full_until_ns = INT64_MIN;
-    j->batch_max = BATCH_ITEMS_MAX;
     init_clock(j);
     return j;
 }

@@ -7,60 +7,88 @@
 #include "journal_inner.h"
 #include "log.h"
 
-enum { BATCH_ARENA_MAX = 256 << 20 };
+enum { BATCH_ARENA_MAX = 256 << 20, LOOK_EVERY = 16 };
+
+// Short turns, so that nobody waits long for his; but a slow disk wants to have
+// something to write.
+static int64_t cpu_allowance_ns(const struct journal *j) {
+    int64_t least = BATCH_CPU_MS * 1000000ll, most = BATCH_CPU_MS_MAX * 1000000ll;
+    return j->commit_ns < least ? least : j->commit_ns < most ? j->commit_ns : most;
+}
 
 static void batch_init(struct journal *j, struct batch *batch) {
-    *batch = (struct batch){ .now_ms = ns_to_ms(journal_now_ns(j)), .wall_ms = clock_wall_ms() };
+    *batch = (struct batch){ .now_ms = ns_to_ms(journal_now_ns(j)),
+                             .wall_ms = clock_wall_ms(),
+                             .cpu_end_ns = clock_cpu_ns() + cpu_allowance_ns(j) };
     list_init(&batch->intakes);
+    list_init(&batch->outcomes);
     list_init(&batch->raised);
     arena_init(&batch->arena, BATCH_ARENA_MAX);
 }
 
-static bool batch_add_outcome(struct batch *batch, struct job *job) {
-    if (!batch->outcomes)
-        batch->outcomes = arena_zalloc(&batch->arena, BATCH_ITEMS_MAX, sizeof *batch->outcomes);
-    if (!batch->outcomes) return false;
-    batch->outcomes[batch->outcomes_count++].job = job;
-    return true;
+// The processor's time, not the clock's: a busy machine would make the batches
+// small and the commits many. A look costs as much as a row.
+void batch_note_rows(struct batch *batch, size_t rows) {
+    size_t before = batch->rows;
+    batch->rows += rows;
+    if (batch->rows >= BATCH_ROWS_MAX) batch->long_enough = true;
+    if (batch->long_enough || before / LOOK_EVERY == batch->rows / LOOK_EVERY) return;
+    batch->long_enough = clock_cpu_ns() > batch->cpu_end_ns;
 }
 
-// An event that is refused costs nothing and is answered at once.
-static bool batch_take_intake(struct journal *j, struct batch *batch, struct intake *intake) {
+// --- Plan ---
+
+// An event that is refused costs nothing and is answered at once; an intake of
+// which a part is on disk goes on.
+static enum err take_intake(struct journal *j, struct batch *batch, struct intake *intake,
+                            struct fail *fail) {
     enum intake_result refusal;
-    if (intake_open(j, &refusal)) {
-        list_push(&batch->intakes, &intake->message.link);
-        return true;
+    list_remove(&intake->message.link);
+    if (!intake->stored && !intake_open(j, &refusal)) {
+        intake_refuse(intake, refusal);
+        return OK;
     }
-    intake_refuse(intake, refusal);
-    return false;
+    list_push(&batch->intakes, &intake->message.link);
+    return intake_plan(j, batch, intake, fail);
 }
 
-static size_t rows_of(const struct intake *intake) {
-    size_t rows = 1;
-    for (size_t i = 0; i < intake->count; i++) rows += 1 + intake->items[i].targets_count;
-    return rows;
+static enum err take_outcome(struct journal *j, struct batch *batch, struct job *job,
+                             struct fail *fail) {
+    struct outcome *outcome = arena_zalloc(&batch->arena, 1, sizeof *outcome);
+    if (!outcome) {
+        j->full_until_ns = journal_now_ns(j) + FULL_RETRY_MS * 1000000ll;
+        return fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for a batch");
+    }
+    list_remove(&job->message.link);
+    outcome->job = job;
+    list_push(&batch->outcomes, &outcome->link);
+    batch_note_rows(batch, 1);
+    return outcome_plan(j, batch, outcome, fail);
 }
 
-// Moves what belongs together from `waiting` into the batch. Outcomes keep their
-// place when there is no memory for them.
-static void batch_gather(struct journal *j, struct batch *batch) {
-    size_t items = 0;
-    while (!list_empty(&j->waiting) && items < j->batch_max) {
+// What belongs together, in the order in which it came.
+static enum err plan_waiting(struct journal *j, struct batch *batch, struct fail *fail) {
+    enum err err = OK;
+    while (!err && !list_empty(&j->waiting) && !batch->long_enough) {
         struct list *link = j->waiting.next;
         int kind = list_item(link, struct message, link)->kind;
-        if (kind == MESSAGE_INTAKE) {
-            struct intake *intake = list_item(link, struct intake, message.link);
-            list_remove(link);
-            size_t rows = rows_of(intake);
-            if (batch_take_intake(j, batch, intake)) items += rows;
-        } else if (kind == MESSAGE_OUTCOME) {
-            if (!batch_add_outcome(batch, list_item(link, struct job, message.link))) return;
-            list_remove(link);
-            items++;
-        } else {
-            return;
-        }
+        if (kind == MESSAGE_INTAKE)
+            err = take_intake(j, batch, list_item(link, struct intake, message.link), fail);
+        else if (kind == MESSAGE_OUTCOME)
+            err = take_outcome(j, batch, list_item(link, struct job, message.link), fail);
+        else
+            break;
     }
+    return err;
+}
+
+// Once more without the events, which did not fit.
+static enum err plan_outcomes(struct journal *j, struct batch *batch, struct fail *fail) {
+    enum err err = OK;
+    for (struct list *link = batch->outcomes.next; link != &batch->outcomes && !err;
+         link = link->next)
+        err = outcome_plan(j, batch, list_item(link, struct outcome, link), fail);
+    return err;
 }
 
 static void drop_raised(struct batch *batch) {
@@ -68,31 +96,54 @@ static void drop_raised(struct batch *batch) {
         intake_free(list_item(link, struct intake, message.link));
 }
 
-static enum err plan_intakes(struct journal *j, struct batch *batch, struct list *intakes,
-                             struct fail *fail) {
+static enum err plan_raised(struct journal *j, struct batch *batch, struct fail *fail) {
     enum err err = OK;
-    for (struct list *link = intakes->next; link != intakes && !err; link = link->next)
+    raise_low_space(j, batch);
+    for (struct list *link = batch->raised.next; link != &batch->raised && !err; link = link->next)
         err = intake_plan(j, batch, list_item(link, struct intake, message.link), fail);
     return err;
 }
 
-static enum err plan_all(struct journal *j, struct batch *batch, struct fail *fail) {
-    enum err err = plan_intakes(j, batch, &batch->intakes, fail);
-    for (size_t i = 0; i < batch->outcomes_count && !err; i++)
-        err = outcome_plan(j, batch, &batch->outcomes[i], fail);
-    raise_low_space(j, batch);
-    if (!err) err = plan_intakes(j, batch, &batch->raised, fail);
-    return err ? err : webhooks_write(j, fail);
+// --- Commit ---
+
+// The processor's part of it is a part of the turn, the rest the disk's.
+static int64_t note_disk(struct journal *j, int64_t mono_ns, int64_t cpu_ns) {
+    int64_t took_ns = clock_mono_ns() - mono_ns, waited_ns = took_ns - (clock_cpu_ns() - cpu_ns);
+    pulse_excuse(&j->pulse, waited_ns);
+    if (waited_ns > j->longest_disk_ns) j->longest_disk_ns = waited_ns;
+    return waited_ns;
 }
 
-static enum err batch_commit(struct journal *j, struct batch *batch, struct fail *fail) {
+static enum err commit(struct journal *j, struct fail *fail) {
+    int64_t mono_ns = clock_mono_ns(), cpu_ns = clock_cpu_ns();
+    enum err err = store_commit(j->store, fail);
+    j->commit_ns = note_disk(j, mono_ns, cpu_ns);
+    return err;
+}
+
+void journal_checkpoint(struct journal *j) {
+    struct fail fail = { 0 };
+    int64_t mono_ns = clock_mono_ns(), cpu_ns = clock_cpu_ns();
+    enum err err = store_checkpoint(j->store);
+    note_disk(j, mono_ns, cpu_ns);
+    if (err != ERR_IO) return;
+    fail_set(&fail, ERR_IO, 0, "store_checkpoint", "the log cannot be copied into the database");
+    journal_fail(j, &fail);
+}
+
+static enum err batch_commit(struct journal *j, struct batch *batch,
+                             enum err (*plan)(struct journal *j, struct batch *batch,
+                                              struct fail *fail),
+                             struct fail *fail) {
     enum err err = store_begin(j->store, fail);
     if (err) return err;
-    err = plan_all(j, batch, fail);
+    err = plan(j, batch, fail);
+    if (!err) err = plan_raised(j, batch, fail);
+    if (!err) err = webhooks_write(j, fail);
     if (err)
         store_rollback(j->store);
     else
-        err = store_commit(j->store, fail);
+        err = commit(j, fail);
     if (!err) return OK;
     webhooks_rollback(j);
     drop_raised(batch);
@@ -105,26 +156,38 @@ static void answer_all(struct list *intakes, enum intake_result result) {
         intake_refuse(list_item(link, struct intake, message.link), result);
 }
 
-static void batch_apply(struct journal *j, struct batch *batch) {
-    webhooks_commit(j);
+static void apply_intakes(struct journal *j, struct batch *batch) {
+    struct list *unfinished = NULL; // the last one at most
     for (struct list *link; (link = list_pop(&batch->intakes));) {
         struct intake *intake = list_item(link, struct intake, message.link);
         intake_apply(j, intake);
-        intake_answer(intake);
+        if (intake->stored == intake->count)
+            intake_answer(intake);
+        else
+            unfinished = link;
     }
+    if (unfinished) list_push_front(&j->waiting, unfinished);
+}
+
+static void batch_apply(struct journal *j, struct batch *batch) {
+    webhooks_commit(j);
+    apply_intakes(j, batch);
     for (struct list *link; (link = list_pop(&batch->raised));) {
         struct intake *intake = list_item(link, struct intake, message.link);
         intake_apply(j, intake);
         intake_free(intake);
     }
-    for (size_t i = 0; i < batch->outcomes_count; i++) outcome_apply(j, &batch->outcomes[i]);
+    for (struct list *link; (link = list_pop(&batch->outcomes));)
+        outcome_apply(j, list_item(link, struct outcome, link));
 }
 
 // Outcomes that could not be stored wait in front of everything else.
 static void batch_give_back(struct journal *j, struct batch *batch) {
-    for (size_t i = batch->outcomes_count; i > 0; i--)
-        list_push_front(&j->waiting, &batch->outcomes[i - 1].job->message.link);
-    batch->outcomes_count = 0;
+    while (!list_empty(&batch->outcomes)) {
+        struct outcome *last = list_item(batch->outcomes.prev, struct outcome, link);
+        list_remove(&last->link);
+        list_push_front(&j->waiting, &last->job->message.link);
+    }
 }
 
 void journal_full(struct journal *j) {
@@ -141,7 +204,7 @@ void journal_full(struct journal *j) {
 static enum err batch_save_outcomes(struct journal *j, struct batch *batch, struct fail *fail) {
     journal_full(j);
     answer_all(&batch->intakes, INTAKE_FULL);
-    enum err err = batch->outcomes_count ? batch_commit(j, batch, fail) : OK;
+    enum err err = list_empty(&batch->outcomes) ? OK : batch_commit(j, batch, plan_outcomes, fail);
     if (err == ERR_FULL || err == ERR_NOMEM) {
         j->full_until_ns = journal_now_ns(j) + FULL_RETRY_MS * 1000000ll;
         batch_give_back(j, batch);
@@ -149,20 +212,13 @@ static enum err batch_save_outcomes(struct journal *j, struct batch *batch, stru
     return err;
 }
 
-static void checkpoint(struct journal *j) {
-    struct fail fail = { 0 };
-    if (store_checkpoint(j->store) != ERR_IO) return;
-    fail_set(&fail, ERR_IO, 0, "store_checkpoint", "the log cannot be copied into the database");
-    journal_fail(j, &fail);
-}
-
 static void batch_store(struct journal *j, struct batch *batch) {
     struct fail fail = { 0 };
-    enum err err = batch_commit(j, batch, &fail);
+    enum err err = batch_commit(j, batch, plan_waiting, &fail);
     if (err == ERR_FULL || err == ERR_NOMEM) err = batch_save_outcomes(j, batch, &fail);
     if (!err) {
         batch_apply(j, batch);
-        checkpoint(j);
+        journal_checkpoint(j);
         return;
     }
     if (err == ERR_FULL || err == ERR_NOMEM) return;
@@ -201,31 +257,20 @@ static void take_single(struct journal *j, struct message *message) {
     message_discard(message);
 }
 
-// Large rows or a slow machine make smaller batches, so that nobody waits long
-// for a turn; the disk's own time is left out, it wants large ones.
-static void adapt_size(struct journal *j, int64_t took_ns) {
-    if (took_ns > BATCH_CPU_MS * 1000000ll) j->batch_max -= j->batch_max / 4;
-    if (took_ns < BATCH_CPU_MS * 500000ll) j->batch_max += j->batch_max / 4;
-    if (j->batch_max < BATCH_ITEMS_MIN) j->batch_max = BATCH_ITEMS_MIN;
-    if (j->batch_max > BATCH_ITEMS_MAX) j->batch_max = BATCH_ITEMS_MAX;
-}
-
 void batch_run(struct journal *j) {
     if (j->failed) {
         refuse_waiting(j);
         return;
     }
+    struct message *first = list_item(j->waiting.next, struct message, link);
+    if (first->kind != MESSAGE_INTAKE && first->kind != MESSAGE_OUTCOME) {
+        list_remove(&first->link);
+        take_single(j, first);
+        return;
+    }
     struct batch batch;
     batch_init(j, &batch);
-    batch_gather(j, &batch);
-    if (batch.outcomes_count || !list_empty(&batch.intakes)) {
-        int64_t begun_ns = clock_cpu_ns();
-        batch_store(j, &batch);
-        adapt_size(j, clock_cpu_ns() - begun_ns);
-    } else if (!list_empty(&j->waiting)) {
-        struct list *link = list_pop(&j->waiting);
-        take_single(j, list_item(link, struct message, link));
-    }
+    batch_store(j, &batch);
     arena_deinit(&batch.arena);
 }
 
@@ -239,7 +284,7 @@ enum err journal_transaction(struct journal *j,
         if (err)
             store_rollback(j->store);
         else
-            err = store_commit(j->store, fail);
+            err = commit(j, fail);
     }
     if (err)
         webhooks_rollback(j);

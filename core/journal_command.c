@@ -113,11 +113,15 @@ static void status(struct journal *j, struct command *command) {
     buf_init(&out, STATUS_MAX);
     buf_printf(&out,
                "{\"pending\":%llu,\"in_flight\":%u,\"in_memory\":%zu,\"epoch\":%llu,"
-               "\"longest_turn_ms\":%.1f,\"space_left\":%llu,\"store_bytes\":%llu,\"webhooks\":[",
+               "\"longest_turn_ms\":%.1f,\"longest_disk_ms\":%.1f,\"space_left\":%llu,"
+               "\"store_bytes\":%llu,\"loops\":",
                (unsigned long long)j->pending, dispatch_in_flight(j->dispatch),
                dispatch_in_memory(j->dispatch), (unsigned long long)store_epoch(j->store),
-               (double)j->longest_turn_ns / 1e6, (unsigned long long)store_space_left(j->store),
+               (double)j->longest_turn_ns / 1e6, (double)j->longest_disk_ns / 1e6,
+               (unsigned long long)store_space_left(j->store),
                (unsigned long long)store_bytes(j->store));
+    pulse_write_all(&out);
+    buf_add(&out, S(",\"webhooks\":["));
     for (struct list *link = j->all.next; link != &j->all; link = link->next) {
         if (link != j->all.next) buf_byte(&out, ',');
         add_webhook(&out, list_item(link, struct webhook, all));

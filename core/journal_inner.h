@@ -19,17 +19,19 @@
 #include "list.h"
 #include "map.h"
 #include "message.h"
+#include "pulse.h"
 #include "ruling.h"
 #include "store.h"
 
 enum {
-    BATCH_ITEMS_MAX = 2000, // rows of one transaction: events, deliveries, outcomes
-    BATCH_ITEMS_MIN = 250,  // when they take long
-    BATCH_CPU_MS = 25,      // what one may take, the disk's time aside
-    STARTS_A_TURN = 512,    // jobs started before others get a look in
-    PAGES_A_TURN = 4,       // pages fetched likewise
-    MOVES_A_STEP = 250,     // rows a chore moves in one transaction
-    RETIRE_A_STEP = 300,    // rows deleted in one transaction
+    BATCH_ROWS_MAX = 2000, // of one transaction: events, deliveries, outcomes
+    BATCH_CPU_MS = 3,      // what planning one may take; the commit comes on top
+    BATCH_CPU_MS_MAX = 8,  // when the disk takes longer: as long as that
+    STARTS_A_TURN = 512,   // jobs started before others get a look in
+    STARTS_MS = 2,         // and how long that may take
+    PAGES_A_TURN = 4,      // pages fetched likewise
+    MOVES_A_STEP = 250,    // rows a chore moves in one transaction
+    RETIRE_A_STEP = 300,   // rows deleted in one transaction
     OVERLOAD_RETRY_MS = 5000,
     FULL_RETRY_MS = 1000, // until outcomes are tried again on a full disk
     WINDOW = 1024,
@@ -78,15 +80,18 @@ struct move {
 };
 
 struct batch {
-    struct list intakes, raised; // raised: operational events of this batch
-    struct outcome *outcomes;
-    size_t outcomes_count;
-    bool said_low; // that space is low
+    struct list intakes, outcomes;
+    struct list raised; // operational events of this batch
+    size_t rows;
+    int64_t cpu_end_ns; // by the thread's own clock
+    bool long_enough;   // the rest waits for the next
+    bool said_low;      // that space is low
     struct arena arena;
     int64_t now_ms, wall_ms;
 };
 
 struct outcome {
+    struct list link;
     struct job *job;
     struct ruling ruling;
     bool was_pending; // the row was still pending when it was settled
@@ -121,7 +126,6 @@ struct journal {
     unsigned out;          // jobs at workers
 
     struct list waiting; // messages in order
-    size_t batch_max;    // rows, between BATCH_ITEMS_MIN and _MAX
     struct list moves;
     struct list idle_waiters; // COMMAND_WAIT_IDLE
 
@@ -132,6 +136,8 @@ struct journal {
     bool failed; // the store is of no use any more
     bool stopping, closed;
     int64_t stop_by_ns, longest_turn_ns;
+    int64_t commit_ns, longest_disk_ns; // waits for the disk: the last commit, the worst
+    struct pulse pulse;
     struct list tombstone;
 };
 
@@ -145,6 +151,9 @@ void journal_fail(struct journal *j, const struct fail *fail);
 
 // journal_batch.c: takes what waits, in order, as far as one transaction goes.
 void batch_run(struct journal *j);
+void batch_note_rows(struct batch *batch, size_t rows); // so many more were planned
+// Copies a part of the store's log into the database when it is due.
+void journal_checkpoint(struct journal *j);
 // A transaction of `plan` alone, committed with the webhooks' states, or rolled
 // back with them. ERR_IO has been told by journal_fail.
 enum err journal_transaction(struct journal *j,
@@ -154,11 +163,13 @@ enum err journal_transaction(struct journal *j,
 void journal_full(struct journal *j);
 
 // journal_intake.c
+// Plans items from where the last transaction ended until this one is long
+// enough: events, not intakes, are what a crash keeps or loses whole.
 enum err intake_plan(struct journal *j, struct batch *batch, struct intake *intake,
                      struct fail *fail);
-void intake_apply(struct journal *j, struct intake *intake);
+void intake_apply(struct journal *j, struct intake *intake); // what was planned
 void intake_answer(struct intake *intake);
-void intake_refuse(struct intake *intake, enum intake_result result);
+void intake_refuse(struct intake *intake, enum intake_result result); // what is not stored
 // Whether events are taken now; else why not.
 bool intake_open(struct journal *j, enum intake_result *refusal);
 bool intake_space_is_low(struct journal *j);

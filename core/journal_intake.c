@@ -66,7 +66,7 @@ void intake_answer(struct intake *intake) {
 }
 
 void intake_refuse(struct intake *intake, enum intake_result result) {
-    for (size_t i = 0; i < intake->count; i++) intake->items[i].result = result;
+    for (size_t i = intake->stored; i < intake->count; i++) intake->items[i].result = result;
     if (result == INTAKE_OVERLOAD) intake->retry_after_ms = OVERLOAD_RETRY_MS;
     intake_answer(intake);
 }
@@ -113,8 +113,13 @@ static enum err plan_item(struct journal *j, struct batch *batch, struct intake_
 enum err intake_plan(struct journal *j, struct batch *batch, struct intake *intake,
                      struct fail *fail) {
     enum err err = OK;
-    for (size_t i = 0; i < intake->count && !err; i++)
-        err = plan_item(j, batch, &intake->items[i], fail);
+    intake->planned = intake->stored;
+    while (intake->planned < intake->count && !err) {
+        struct intake_item *item = &intake->items[intake->planned++];
+        err = plan_item(j, batch, item, fail);
+        batch_note_rows(batch, 1 + item->targets_count);
+        if (batch->long_enough) break;
+    }
     return err;
 }
 
@@ -140,8 +145,8 @@ static void apply_target(struct journal *j, const struct intake_item *item, size
 
 void intake_apply(struct journal *j, struct intake *intake) {
     int64_t now_ns = journal_now_ns(j);
-    for (size_t i = 0; i < intake->count; i++) {
-        const struct intake_item *item = &intake->items[i];
+    for (; intake->stored < intake->planned; intake->stored++) {
+        const struct intake_item *item = &intake->items[intake->stored];
         for (size_t t = 0; item->stored && t < item->targets_count; t++)
             apply_target(j, item, t, now_ns);
     }

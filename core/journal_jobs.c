@@ -141,8 +141,8 @@ static void start_entry(struct journal *j, struct dispatch_entry *entry) {
 }
 
 void jobs_start(struct journal *j) {
-    int64_t now_ns = journal_now_ns(j);
-    for (int i = 0; i < STARTS_A_TURN && !j->failed; i++) {
+    int64_t now_ns = journal_now_ns(j), end_ns = now_ns + STARTS_MS * 1000000ll;
+    for (int i = 0; i < STARTS_A_TURN && !j->failed && journal_now_ns(j) < end_ns; i++) {
         struct dispatch_entry *entry = dispatch_next(j->dispatch, now_ns);
         if (!entry) return;
         start_entry(j, entry);

@@ -145,7 +145,7 @@ bool moves_step(struct journal *j) {
     apply_step(j, &step);
     move->moved += step.moved;
     if (step.moved < MOVES_A_STEP) move->states &= move->states - 1;
-    store_checkpoint(j->store);
+    journal_checkpoint(j);
     return true;
 }
 
@@ -271,7 +271,7 @@ static void retire_step(struct journal *j) {
         j->retiring = false;
         return;
     }
-    store_checkpoint(j->store);
+    journal_checkpoint(j);
     if (deleted) return;
     j->retiring = too_large(j) && j->retire_age_ms > RETIRE_AGE_LEAST_MS;
     if (j->retiring) j->retire_age_ms /= 2;

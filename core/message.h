@@ -54,6 +54,8 @@ struct intake {
     size_t count, room;
     int64_t retry_after_ms; // with OVERLOAD
     void *user;             // the sender's
+
+    size_t stored, planned; // the journal's own: items on disk, and with this transaction
 };
 
 // An intake with room for `count` items (each to be filled with intake_add).

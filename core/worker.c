@@ -13,6 +13,8 @@
 #include "log.h"
 #include "worker_inner.h"
 
+enum { STARTS_A_TURN = 24, STARTS_MS = 2 }; // sockets that are ready come in between
+
 static void keep_request(struct task *task, const struct request *request, struct slice *to) {
     struct buf packed;
     buf_init(&packed, REQUEST_BODY_MAX + REQUEST_URL_MAX + REQUEST_HEADER_BYTES_MAX * 2 + 65536);
@@ -188,7 +190,31 @@ void worker_finish(struct task *task) {
 
 static void part_closed(void *user) {
     struct worker *worker = user;
-    if (--worker->parts_open == 0) inbox_close(&worker->inbox);
+    if (--worker->parts_open) return;
+    inbox_close(&worker->inbox);
+    pulse_stop(&worker->pulse);
+}
+
+static void on_more(uv_idle_t *more);
+
+// As many as fit in a turn: rendering and sending a thousand takes long, and
+// answers would wait meanwhile. The number counts because curl connects and
+// writes later, for all that were added in one go.
+static void start_jobs(struct worker *worker) {
+    int64_t end_ns = clock_mono_ns() + STARTS_MS * 1000000ll;
+    struct list *link;
+    for (int i = 0; worker->stopping || (i < STARTS_A_TURN && clock_mono_ns() < end_ns); i++) {
+        if (!(link = list_pop(&worker->jobs))) break;
+        start_task(worker, list_item(link, struct job, message.link));
+    }
+    if (list_empty(&worker->jobs))
+        uv_idle_stop(&worker->more);
+    else
+        uv_idle_start(&worker->more, on_more);
+}
+
+static void on_more(uv_idle_t *more) {
+    start_jobs(more->data);
 }
 
 // The courier's look-ups end before their resolver does.
@@ -202,6 +228,8 @@ static void begin_stop(struct worker *worker) {
     if (worker->stopping) return;
     worker->stopping = true;
     worker->parts_open = 3;
+    start_jobs(worker); // they come back at once
+    uv_close((uv_handle_t *)&worker->more, NULL);
     script_pool_close(worker->scripts, part_closed, worker);
     courier_close(worker->courier, courier_done, worker);
 }
@@ -211,12 +239,13 @@ static void worker_receive(void *user, struct list *messages) {
     for (struct list *link; (link = list_pop(messages));) {
         struct message *message = list_item(link, struct message, link);
         if (message->kind == MESSAGE_JOB)
-            start_task(worker, list_item(message, struct job, message));
+            list_push(&worker->jobs, link);
         else if (message->kind == MESSAGE_STOP)
             free(message), begin_stop(worker);
         else
             message_discard(message);
     }
+    if (worker->stopping || !uv_is_active((uv_handle_t *)&worker->more)) start_jobs(worker);
 }
 
 static void load_kv(void *user, struct slice hook,
@@ -263,6 +292,9 @@ struct worker *worker_start(const struct worker_opts *opts, struct fail *fail) {
     worker->opts = *opts;
     map_init(&worker->tokens);
     uv_loop_init(&worker->loop);
+    list_init(&worker->jobs);
+    uv_idle_init(&worker->loop, &worker->more);
+    worker->more.data = worker;
     // A worker that cannot be made ends the start of the process, so nothing is unwound here.
     if (inbox_init(&worker->inbox, &worker->loop, worker_receive, message_discard, worker) != 0 ||
         open_parts(worker, fail) != OK) {
@@ -270,6 +302,7 @@ struct worker *worker_start(const struct worker_opts *opts, struct fail *fail) {
             fail_set(fail, ERR_IO, 0, "no_worker", "cannot start a worker's loop");
         return NULL;
     }
+    pulse_start(&worker->pulse, &worker->loop, "worker");
     if (uv_thread_create(&worker->thread, run, worker) != 0) {
         fail_set(fail, ERR_IO, 0, "no_thread", "cannot start a worker's thread");
         return NULL;

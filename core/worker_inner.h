@@ -7,6 +7,7 @@
 
 #include "list.h"
 #include "map.h"
+#include "pulse.h"
 #include "worker.h"
 
 enum { TASK_EXTRA_MAX = 10 };
@@ -16,6 +17,9 @@ struct worker {
     uv_thread_t thread;
     uv_loop_t loop;
     struct inbox inbox;
+    struct pulse pulse;
+    struct list jobs; // not started yet
+    uv_idle_t more;   // runs while there are some
     struct resolver *resolver;
     struct courier *courier;
     struct script_pool *scripts;

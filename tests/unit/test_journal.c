@@ -11,6 +11,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "check.h"
 #include "clock.h"
 #include "message.h"
@@ -830,6 +831,82 @@ static void full_disk_refuses_events_and_still_delivers(void) {
     finish();
 }
 
+// An intake of `count` events, each with `padding` bytes of tags.
+static struct intake *large_intake(int count, size_t padding) {
+    struct intake *intake = intake_new(&reply, (size_t)count);
+    char *text = calloc(1, padding + 1);
+    memset(text, 'x', padding);
+    for (int i = 0; i < count; i++) {
+        struct fail fail = { 0 };
+        struct buf json;
+        buf_init(&json, padding + 256);
+        buf_printf(&json, "{\"id\":\"n%d\",\"type\":\"call.completed\",\"tags\":{\"x\":\"", i);
+        buf_add(&json, slice(text, padding));
+        buf_add(&json, S("\"}}"));
+        struct event *event = event_read(buf_slice(&json), clock_wall_ms(), &fail);
+        CHECK(event && intake_add(intake, event, set));
+        buf_deinit(&json);
+    }
+    free(text);
+    return intake;
+}
+
+static size_t stored_of(const struct intake *intake) {
+    size_t n = 0;
+    for (size_t i = 0; i < intake->count; i++) n += intake->items[i].result == INTAKE_STORED;
+    return n;
+}
+
+static void large_intake_is_answered_once_when_all_is_stored(void) {
+    start();
+    static const char *const names[] = { "a", "b", "c", "d", "e", "f" };
+    for (size_t i = 0; i < 6; i++) add_hook(names[i], LISTEN ",\"concurrency\":1000");
+    begin();
+    inbox_send(journal_inbox(journal), &large_intake(1000, 10)->message);
+    send_event("behind", "call.completed", "1");
+    AWAIT(!list_empty(&accepted));
+    struct intake *intake = list_item(list_pop(&accepted), struct intake, message.link);
+    CHECK_INT(intake->count, 1000);
+    CHECK_INT(stored_of(intake), 1000);
+    count("f", DELIVERY_PENDING);
+    CHECK(counted_all >= 6000);
+    intake_free(intake);
+    CHECK_INT(next_result(NULL), INTAKE_STORED);
+    wait_idle(60000);
+    CHECK(list_empty(&accepted));
+    CHECK_INT(count("f", DELIVERY_DELIVERED), 1001);
+    finish();
+}
+
+// A large intake takes several transactions; one that fails says so of the rest only.
+static void intake_past_the_end_of_the_disk_is_kept_as_far_as_it_was_stored(void) {
+    start();
+    CHECK_INT(mkdir(dir, 0700), 0);
+    if (mount("tmpfs", dir, "tmpfs", 0, "size=40m") != 0) {
+        printf("# no right to mount: %s\n", strerror(errno));
+        finish();
+        return;
+    }
+    static const char *const names[] = { "a", "b", "c", "d", "e", "f" };
+    for (size_t i = 0; i < 6; i++) add_hook(names[i], LISTEN);
+    begin();
+    hold = true;
+    inbox_send(journal_inbox(journal), &large_intake(1000, 60000)->message);
+    AWAIT(!list_empty(&accepted));
+    struct intake *intake = list_item(list_pop(&accepted), struct intake, message.link);
+    size_t stored = stored_of(intake);
+    CHECK(stored > 0 && stored < 1000);
+    for (size_t i = stored; i < 1000; i++) CHECK_INT(intake->items[i].result, INTAKE_FULL);
+    intake_free(intake);
+    count("a", DELIVERY_PENDING);
+    CHECK_INT(counted_all, 6 * stored);
+    CHECK(!store_failed);
+    close_journal(0);
+    drop_list(&held_jobs);
+    CHECK_INT(umount(dir), 0);
+    finish();
+}
+
 static struct script_kv change = { .key = { "k", 1 }, .value = { "7", 1 } };
 static void remember(struct job *job) {
     deliver(job);
@@ -944,6 +1021,10 @@ static const struct check_case CASES[] = {
     { "a failed store promises nothing", failed_store_promises_nothing },
     { "a full disk refuses events and still delivers",
       full_disk_refuses_events_and_still_delivers },
+    { "a large intake is answered once, when all of it is stored",
+      large_intake_is_answered_once_when_all_is_stored },
+    { "an intake past the end of the disk is kept as far as it was stored",
+      intake_past_the_end_of_the_disk_is_kept_as_far_as_it_was_stored },
     { "keys of a script are kept", keys_of_a_script_are_kept },
     { "status and tokens are answered", status_and_tokens_are_answered },
     { "scripted webhooks stay with one worker", scripted_webhooks_stay_with_one_worker },
