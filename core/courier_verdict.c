@@ -66,8 +66,16 @@ static void say_redirect(struct attempt *attempt, struct slice headers) {
     say(attempt, &(struct word){ VERDICT_RETRY, "redirect", text });
 }
 
+// A receiver may say that it wants this message no more (Svix's header).
+static bool wants_no_more(struct slice headers) {
+    struct slice value;
+    while (next_header(&headers, S("webhook-delivery"), &value))
+        if (slice_ieq(value, S("abort-message"))) return true;
+    return false;
+}
+
 static void judge_status(struct flight *flight, struct attempt *attempt) {
-    char text[32];
+    char text[64];
     int status = attempt->status = flight->status;
     struct word word = { VERDICT_RETRY, "malformed_response", text };
     snprintf(text, sizeof text, "HTTP %d", status);
@@ -77,11 +85,15 @@ static void judge_status(struct flight *flight, struct attempt *attempt) {
         word.type = "throttled";
     else if (status >= 400 && status < 600)
         word.type = status < 500 ? "client_error" : "server_error";
+    if (status >= 300 && status != 410 && wants_no_more(buf_slice(&flight->headers))) {
+        word = (struct word){ VERDICT_FAIL, "aborted", text };
+        snprintf(text, sizeof text, "HTTP %d, and the receiver wants no retry", status);
+    }
     if (status == 429 || status == 503)
         attempt->retry_after_ms = read_retry_after(buf_slice(&flight->headers));
     if (status >= 200 && status < 300)
         say(attempt, &(struct word){ VERDICT_DELIVERED, "", "" });
-    else if (status >= 300 && status < 400)
+    else if (status >= 300 && status < 400 && word.verdict != VERDICT_FAIL)
         say_redirect(attempt, buf_slice(&flight->headers));
     else
         say(attempt, &word);

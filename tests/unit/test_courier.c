@@ -470,6 +470,24 @@ static void retry_after_is_read(void) {
     CHECK_INT(other->transfer.attempt.retry_after_ms, -1);
 }
 
+// S30: a failure that the receiver wants to be the last one.
+static void receiver_may_end_a_message(void) {
+    set_up();
+    struct shot *wish = post("/status/422/Webhook-Delivery/Abort-Message"),
+                *moved = post("/status/307/webhook-delivery/abort-message"),
+                *other = post("/status/422/webhook-delivery/retry"),
+                *fine = post("/status/200/webhook-delivery/abort-message"),
+                *gone = post("/status/410/webhook-delivery/abort-message");
+    settle();
+    expect(wish, VERDICT_FAIL, "aborted");
+    CHECK_INT(wish->transfer.attempt.status, 422);
+    expect(moved, VERDICT_FAIL, "aborted");
+    expect(other, VERDICT_RETRY, "client_error");
+    expect(fine, VERDICT_DELIVERED, "");
+    expect(gone, VERDICT_DISABLE, "gone");
+    run();
+}
+
 static void redirects_name_their_target_without_its_query(void) {
     set_up();
     struct shot *shot = post("/s25/302/http:%2F%2Fexample.com%2Fx%3Fsecret");
@@ -860,6 +878,7 @@ static const struct check_case cases[] = {
     { "methods have bodies only when given", methods_have_bodies_only_when_given },
     { "header injection is refused", header_injection_is_refused },
     { "Retry-After is read", retry_after_is_read },
+    { "a receiver may end a message", receiver_may_end_a_message },
     { "redirects name their target without its query",
       redirects_name_their_target_without_its_query },
     { "connections are kept and reused", connections_are_kept_and_reused },
