@@ -71,6 +71,8 @@ struct dispatch_queue {
     int64_t late_next_ns;   // pace of the backlog
     double arrivals;        // fresh deliveries a second, smoothed
     int64_t arrivals_at_ns; // when that was computed
+    int64_t hour_ns;        // when this hour began; its and the last one's highest rate
+    double this_hour, last_hour;
 
     // On disk.
     bool more;              // rows behind the cursor

@@ -1,16 +1,21 @@
 // How fast a queue may go: its rate, its breaker, a receiver's wish to be left
 // alone, and the pace of a backlog. After an outage live traffic keeps its own
-// speed and the backlog gets as much again (what normally arrives, smoothed),
-// at least a little: a receiver that just came back sees at most twice its
-// normal load. Redeliveries asked for by a person go at that pace always.
+// speed and the backlog gets nearly as much again: a receiver that just came
+// back sees at most twice its normal load, and a backlog takes about as long as
+// the outage did. Normal is the most that arrived in any half minute of the last
+// hour or two in which something arrived, so silence during the outage does not
+// slow the way back. Redeliveries asked for by a person go at their own pace.
 #include <math.h>
 
 #include "dispatch_inner.h"
 
 static const int64_t SECOND_NS = 1000000000;
+static const int64_t HOUR_NS = 3600ll * 1000000000;
 static const double SMOOTH_S = 30, REPLAYS_A_SECOND = 200;
-// An endpoint without any traffic to compare with: 20 a second, doubling every 5 s.
-static const double RAMP_FIRST = 20, RAMP_DOUBLES_S = 5;
+static const double BACKLOG_SHARE = 0.9; // of the normal rate: both together stay below twice
+static const double BACKLOG_LEAST = 1;   // a second, however quiet the endpoint is else
+// An endpoint without any traffic to compare with doubles that every 10 s.
+static const double RAMP_DOUBLES_S = 10;
 
 int64_t pace_gate_ns(const struct dispatch_queue *q, int64_t now_ns) {
     int64_t gate = q->hold_until_ns, wait;
@@ -39,15 +44,20 @@ static double smoothed(const struct dispatch_queue *q, int64_t now_ns) {
 void pace_arrival(struct dispatch_queue *q, int64_t now_ns) {
     q->arrivals = smoothed(q, now_ns) + 1 / SMOOTH_S;
     q->arrivals_at_ns = now_ns;
+    if (now_ns - q->hour_ns > HOUR_NS) {
+        q->last_hour = q->this_hour;
+        q->this_hour = 0;
+        q->hour_ns = now_ns;
+    }
+    if (q->arrivals > q->this_hour) q->this_hour = q->arrivals;
 }
 
 static double backlog_rate(const struct dispatch_queue *q, int64_t now_ns) {
-    double normal = smoothed(q, now_ns);
+    double normal = q->this_hour > q->last_hour ? q->this_hour : q->last_hour;
     if (!q->recovery_ns) return normal > REPLAYS_A_SECOND ? normal : REPLAYS_A_SECOND;
-    if (normal > RAMP_FIRST) return normal;
+    if (normal > 0) return fmax(BACKLOG_SHARE * normal, BACKLOG_LEAST);
     double since_s = (double)(now_ns - q->recovery_ns) / (double)SECOND_NS;
-    double ramp = RAMP_FIRST * exp2(since_s / RAMP_DOUBLES_S);
-    return ramp < REPLAYS_A_SECOND ? ramp : REPLAYS_A_SECOND;
+    return fmin(BACKLOG_LEAST * exp2(since_s / RAMP_DOUBLES_S), REPLAYS_A_SECOND);
 }
 
 void pace_start(struct dispatch_queue *q, struct dispatch_entry *entry, int64_t now_ns) {

@@ -312,6 +312,7 @@ bool dispatch_add_behind(struct dispatch_entry *of, const struct dispatch_item *
     struct dispatch_queue *q = of->queue;
     assert(of->where == ENTRY_IN_FLIGHT);
     struct dispatch_entry *entry = q->held ? NULL : entry_new(q, item);
+    pace_arrival(q, now_ns);
     if (!entry && of->key) {
         of->key->skipped = true;
         window_note_skipped(q, item->due_ms, item->delivery);

@@ -456,49 +456,100 @@ static void feed_undone(struct dispatch *d, const struct dispatch_item *rows, si
     }
 }
 
-// Down for a minute at 100 events a second, then up again.
-static void backlog_drains_at_most_at_twice_the_normal_rate(void) {
+// An endpoint that gets an event every `every_ms`, is down until `up_ms` and well
+// from then on; events stop at `quiet_from_ms`.
+struct outage {
+    int64_t every_ms, up_ms, quiet_from_ms, end_ms;
+    int peak;       // deliveries in one second
+    int fresh_late; // of the events after the outage, more than a second late
+    int total, events;
+};
+
+// A try at a time of the outage, or a delivery.
+static void try_it(struct outage *o, struct dispatch_entry *e, struct dispatch_item *row,
+                   int64_t ms, bool *done) {
+    int64_t now = T0 + ms * MS;
+    if (ms < o->up_ms) {
+        row->attempts++;
+        row->due_ms = ms + T0 / MS + 5000;
+        retry(e, row->due_ms, now);
+        return;
+    }
+    o->total++;
+    o->fresh_late +=
+        ms - (row->created_ms - T0 / MS) > 1000 && row->created_ms > T0 / MS + o->up_ms + 10000;
+    done[row->delivery] = true;
+    settle(e, HEALTH_GOOD, now);
+}
+
+// `before`: rows of a life before, which the queue never saw arrive.
+static void run_outage(struct outage *o, int before) {
     struct dispatch *d = make(1000, 1024, 65536);
     struct dispatch_limits limits = PLAIN;
     limits.concurrency = 100;
     struct dispatch_queue *q = queue(d, 1, &limits);
     static struct dispatch_item rows[20000];
-    size_t count = 0;
     static bool done[20001];
     memset(done, 0, sizeof done);
-    int peak = 0, in_second = 0, fresh_late = 0, total = 0;
-    for (int64_t ms = 0; ms < 180000; ms++) {
+    int before_second = 0;
+    for (; o->events < before; o->events++) rows[o->events] = item(o->events + 1, T0);
+    dispatch_queue_reset(q, before > 0, T0);
+    for (int64_t ms = 0; ms < o->end_ms; ms++) {
         int64_t now = T0 + ms * MS;
-        bool up = ms >= 60000;
-        if (ms % 10 == 0) {
-            rows[count] = item((int64_t)count + 1, now);
-            dispatch_add(q, &rows[count], now);
-            count++;
+        if (ms % o->every_ms == 0 && ms < o->quiet_from_ms) {
+            rows[o->events] = item(o->events + 1, now);
+            dispatch_add(q, &rows[o->events], now);
+            o->events++;
         }
-        feed_undone(d, rows, count, done, now);
-        for (struct dispatch_entry *e; (e = dispatch_next(d, now));) {
-            if (!up) {
-                struct dispatch_item *row = &rows[e->delivery - 1];
-                row->attempts++;
-                row->due_ms = ms + T0 / MS + 5000;
-                retry(e, row->due_ms, now);
-                continue;
-            }
-            in_second++, total++;
-            if (ms - (e->created_ms - T0 / MS) > 1000 && e->created_ms > T0 / MS + 70000)
-                fresh_late++;
-            done[e->delivery] = true;
-            settle(e, HEALTH_GOOD, now);
-        }
-        if (ms % 1000 == 999) {
-            if (in_second > peak) peak = in_second;
-            in_second = 0;
-        }
+        feed_undone(d, rows, (size_t)o->events, done, now);
+        for (struct dispatch_entry *e; (e = dispatch_next(d, now));)
+            try_it(o, e, &rows[e->delivery - 1], ms, done);
+        if (ms % 1000 != 999) continue;
+        if (o->total - before_second > o->peak) o->peak = o->total - before_second;
+        before_second = o->total;
     }
-    CHECK(peak <= 220);
-    CHECK_INT(fresh_late, 0); // live traffic never waited behind the backlog
-    CHECK(total >= 17900);    // and the backlog is gone
     dispatch_free(d);
+}
+
+static void backlog_drains_at_most_at_twice_the_normal_rate(void) {
+    static const int a_second[] = { 100, 10, 2 };
+    for (size_t i = 0; i < 3; i++) {
+        struct outage o = { .every_ms = 1000 / a_second[i],
+                            .up_ms = 60000,
+                            .quiet_from_ms = 150000,
+                            .end_ms = 150000 };
+        run_outage(&o, 0);
+        CHECK(o.peak <= 2 * a_second[i] + 1); // one may fall on the second's edge
+        CHECK_INT(o.fresh_late, 0);           // live traffic never waited behind the backlog
+        CHECK(o.total >= o.events - 1);       // and the backlog is gone
+    }
+}
+
+static void quiet_endpoint_gets_its_backlog_at_one_a_second(void) {
+    struct outage o = {
+        .every_ms = 5000, .up_ms = 100000, .quiet_from_ms = 150000, .end_ms = 150000
+    };
+    run_outage(&o, 0);
+    CHECK(o.peak <= 2);
+    CHECK(o.total >= o.events - 1);
+}
+
+static void silence_during_an_outage_does_not_slow_the_way_back(void) {
+    struct outage o = { .every_ms = 50, .up_ms = 120000, .quiet_from_ms = 50000, .end_ms = 220000 };
+    run_outage(&o, 0); // 1,000 events, then nothing for 70 s
+    CHECK(o.peak <= 21);
+    CHECK_INT(o.total, 1000);
+}
+
+// After a restart nothing is known of its traffic: from little to much.
+static void backlog_of_an_unknown_endpoint_starts_slowly(void) {
+    struct outage o = { .every_ms = 1, .up_ms = 10000, .end_ms = 30000 };
+    run_outage(&o, 3000);
+    CHECK(o.peak >= 2 && o.peak <= 8);
+    o = (struct outage){ .every_ms = 1, .up_ms = 10000, .end_ms = 110000 };
+    run_outage(&o, 3000);
+    CHECK_INT(o.total, 3000);
+    CHECK(o.peak <= 201);
 }
 
 static void memory_is_bounded_and_the_rest_stays_on_disk(void) {
@@ -590,6 +641,12 @@ static const struct check_case CASES[] = {
     { "redeliveries are paced", redeliveries_are_paced },
     { "a backlog drains at most at twice the normal rate",
       backlog_drains_at_most_at_twice_the_normal_rate },
+    { "a quiet endpoint gets its backlog at one a second",
+      quiet_endpoint_gets_its_backlog_at_one_a_second },
+    { "silence during an outage does not slow the way back",
+      silence_during_an_outage_does_not_slow_the_way_back },
+    { "the backlog of an unknown endpoint starts slowly",
+      backlog_of_an_unknown_endpoint_starts_slowly },
     { "memory is bounded and the rest stays on disk",
       memory_is_bounded_and_the_rest_stays_on_disk },
     { "payloads are given back when it is freed", idle_dispatcher_frees_what_it_holds },
