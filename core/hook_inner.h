@@ -30,6 +30,7 @@ void hook_read_policy(struct hook_build *b, struct json root);
 void hook_read_security(struct hook_build *b, struct json root);
 void hook_read_when(struct hook_build *b, struct json when);
 void hook_lint(struct hook_build *b);
+void hook_lint_keys(struct hook_build *b, struct slice body); // of a JSON body's objects
 
 // A string member as text in the hook's arena; `otherwise` when absent or not a string (reported).
 struct slice hook_read_text(struct hook_build *b, struct json object, const char *key,

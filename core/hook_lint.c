@@ -1,6 +1,7 @@
 // What is said when a webhook is saved: tags nobody knows, tags that the
-// events it listens to never carry, event types nobody knows. All warnings:
-// the platform may add tags and events.
+// events it listens to never carry, event types nobody knows (and keys that
+// stand twice, hook_lint_keys.c). All warnings: the platform may add tags and
+// events.
 #include "hook_inner.h"
 
 struct lint {
@@ -63,13 +64,15 @@ static void lint_events(struct hook_build *b) {
 }
 
 void hook_lint(struct hook_build *b) {
-    if (!b->input->catalog) return;
-    lint_events(b);
     struct arena *arena = &b->hook->arena;
     struct json request = json_get(json_root(b->hook->description), "request");
+    struct slice body = S("");
+    if (b->hook->body) body = json_text(json_get(request, "body"), arena);
+    if (b->hook->body && b->hook->format == HOOK_JSON) hook_lint_keys(b, body);
+    if (!b->input->catalog) return;
+    lint_events(b);
     lint_template(b, b->hook->url, json_text(json_get(request, "url"), arena));
-    struct json body = json_get(request, "body");
-    if (b->hook->body) lint_template(b, b->hook->body, json_text(body, arena));
+    lint_template(b, b->hook->body, body);
     for (size_t i = 0; i < b->hook->headers_count; i++) {
         struct slice name = b->hook->headers[i].name;
         struct slice value = json_text(json_get(json_get(request, "headers"), name.p), arena);

@@ -1,5 +1,6 @@
 // Webhooks from descriptions: what is accepted, what is said about the rest and
 // where, which events they want, what they render.
+#include "buf.h"
 #include "check.h"
 #include "hook.h"
 
@@ -131,6 +132,54 @@ static void tags_are_checked_against_the_catalogue(void) {
     hook_unref(h);
 }
 
+// C7. Each body, and how often a key is found to stand twice.
+static void keys_that_stand_twice_are_told(void) {
+    static const struct {
+        const char *body;
+        int twice;
+    } rows[] = {
+        { "{\"a\": 1, \"b\": {\"a\": 2}, \"c\": [{\"a\": 3}, {\"a\": 4}]}", 0 },
+        { "{\"a\": 1, \"b\": 2, \"a\": 3}", 1 },
+        { "{\"x\": {\"a\": 1, \"a\": 2}, \"y\": {\"a\": 1}, \"x\": 0}", 2 },
+        { "{\"a\": \"a\", \"b\": \"a\", \"c\": [\"a\", \"a\"]}", 0 },
+        { "{\"a\": 1, \"\\u0061\": 2}", 1 },
+        { "{\"a\\\"\": 1, \"a\": 2}", 0 },
+        { "{\"[CALL_ID]\": 1, \"[CALL_ID]\": 2}", 1 },
+        { "{\"[CALL_ID]\": 1, \"[CALLER_ID]\": 2, \"[!CALL_ID]\": 3}", 0 },
+        { "{\"a\": [CALL_ID], \"b\": [CALLER_CITY|\"]}\"], \"c\": {\"a\": [CALL_ID]}}", 0 },
+        { "{\"a\": \"[CALLER_CITY|\"x, y\"]\", \"x\": 1, \"a\": 2}", 1 },
+        { "{\"a\": \"[no tag\", \"b\": \"]\", \"b\": 1}", 1 },
+        { "[{\"a\": 1}, {}, [], \"a\"]", 0 },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct said said;
+        struct buf d;
+        buf_init(&d, 4096);
+        buf_add(&d, S("{\"on\":[\"call.completed\"],\"request\":{\"url\":\"https://h.example/\","
+                      "\"body\":"));
+        buf_json(&d, slice_str(rows[i].body));
+        buf_add(&d, S("}}"));
+        buf_byte(&d, '\0');
+        struct hook *h = make(d.p, rows[i].body, &said);
+        int twice = 0;
+        for (const char *at = said.text; (at = strstr(at, "stands twice")); at++) twice++;
+        if (!h || twice != rows[i].twice) printf("# %s: %s\n", rows[i].body, said.text);
+        CHECK(h != NULL);
+        CHECK_INT(twice, rows[i].twice);
+        hook_unref(h);
+        buf_deinit(&d);
+    }
+}
+
+static void key_that_stands_twice_has_its_place(void) {
+    struct said said;
+    hook_unref(make("{\"on\":[\"call.completed\"],\"request\":{\"url\":\"https://h.example/\","
+                    "\"body\":\"{\\\"a\\\": 1,\\n  \\\"a\\\": 2}\"}}",
+                    "body = [=[\n{\"a\": 1,\n  \"a\": 2}]=]", &said));
+    CHECK(strstr(said.text, "3:4: the key \"a\" stands twice in one object"));
+    CHECK(said.warnings == 1 && said.errors == 0);
+}
+
 static bool wants(const char *description, const char *event_json) {
     struct said said;
     struct hook *h = make(description, "", &said);
@@ -258,6 +307,8 @@ static const struct check_case cases[] = {
     { "a small webhook has the defaults", a_small_webhook_has_the_defaults },
     { "mistakes are all told", mistakes_are_all_told },
     { "findings name line and column", findings_name_line_and_column },
+    { "keys that stand twice are told", keys_that_stand_twice_are_told },
+    { "a key that stands twice has its place", key_that_stands_twice_has_its_place },
     { "tags are checked against the catalogue", tags_are_checked_against_the_catalogue },
     { "events are chosen by type, org and when", events_are_chosen_by_type_org_and_when },
     { "a request is rendered with its content type", a_request_is_rendered_with_its_content_type },
