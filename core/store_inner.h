@@ -78,8 +78,8 @@ enum {
                   " ON CONFLICT(version, name) DO NOTHING")                                         \
     X(GET_SOURCE, "SELECT name, text FROM source WHERE version = ?")                                \
     X(OLD_SOURCE, "SELECT s.rowid, s.version, h.number FROM source s"                               \
-                  " LEFT JOIN hook h ON h.name = s.name WHERE s.rowid > ?1 AND EXISTS"              \
-                  " (SELECT 1 FROM source n WHERE n.name = s.name AND n.rowid > s.rowid)"           \
+                  " LEFT JOIN hook h ON h.name = s.name WHERE s.rowid > ?1 AND s.rowid NOT IN"      \
+                  " (SELECT max(rowid) FROM source GROUP BY name)"                                  \
                   " ORDER BY s.rowid LIMIT 1")                                                      \
     X(SOURCE_USES, "SELECT count(*), total(version = ?2) FROM (SELECT version FROM delivery"        \
                    " WHERE state = 0 AND hook = ?1 LIMIT ?3)")                                      \
