@@ -56,77 +56,58 @@ size_t clock_format(int64_t wall_ms, char out[CLOCK_TEXT]) {
     return n < CLOCK_TEXT ? (size_t)n : CLOCK_TEXT - 1;
 }
 
-// Reads exactly `digits` decimal digits at *p, moving it on; -1 when they are not there.
-static inline int take_digits(struct slice *s, int digits) {
-    int value = 0;
-    if (s->n < (size_t)digits) return -1;
-    for (int i = 0; i < digits; i++) {
-        unsigned digit = (unsigned)(unsigned char)s->p[i] - '0';
-        if (digit > 9) return -1;
-        value = value * 10 + (int)digit;
+// Two decimal digits; so far below zero, when they are none, that no sum hides it.
+static inline int two_digits(const char *p) {
+    unsigned tens = (unsigned)(unsigned char)p[0] - '0', ones = (unsigned)(unsigned char)p[1] - '0';
+    return tens > 9 || ones > 9 ? -10000 : (int)(10 * tens + ones);
+}
+
+// The fraction of a second from *p on, in milliseconds; digits past the third
+// are dropped. Below zero when there is none behind its point.
+static int take_fraction(const char **p, const char *end) {
+    if (*p == end || (**p != '.' && **p != ',')) return 0;
+    const char *first = ++*p;
+    int ms = 0;
+    while (*p < end && **p >= '0' && **p <= '9') {
+        static const int weights[] = { 100, 10, 1 };
+        if (*p - first < 3) ms += (**p - '0') * weights[*p - first];
+        ++*p;
     }
-    *s = slice(s->p + digits, s->n - (size_t)digits);
-    return value;
+    return *p > first ? ms : -1;
 }
 
-static inline bool take_byte(struct slice *s, const char *any_of) {
-    if (!s->n) return false;
-    while (*any_of && *any_of != s->p[0]) any_of++;
-    if (!*any_of) return false;
-    *s = slice(s->p + 1, s->n - 1);
-    return true;
-}
-
-// The fraction of a second in milliseconds; digits past the third are dropped.
-static int take_fraction(struct slice *s) {
-    if (!take_byte(s, ".,")) return 0;
-    int ms = 0, weight = 100, seen = 0;
-    while (s->n && s->p[0] >= '0' && s->p[0] <= '9') {
-        ms += (s->p[0] - '0') * weight;
-        weight /= 10;
-        seen++;
-        *s = slice_from(*s, 1);
-    }
-    return seen ? ms : -1;
-}
-
-// The offset from UTC in minutes; INT_MIN-like -10000 when malformed.
-static int take_offset(struct slice *s) {
-    if (take_byte(s, "Zz")) return 0;
-    if (!s->n) return -10000;
-    int sign = s->p[0] == '-' ? -1 : 1;
-    if (!take_byte(s, "+-")) return -10000;
-    int hours = take_digits(s, 2);
-    if (!take_byte(s, ":")) return -10000;
-    int minutes = take_digits(s, 2);
-    if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59) return -10000;
-    return sign * (hours * 60 + minutes);
+// The offset from UTC in minutes, in the `n` bytes from `p` on; false when malformed.
+static bool read_offset(const char *p, size_t n, int *minutes) {
+    *minutes = 0;
+    if (n == 1) return *p == 'Z' || *p == 'z';
+    if (n != 6 || (*p != '+' && *p != '-') || p[3] != ':') return false;
+    int hours = two_digits(p + 1), rest = two_digits(p + 4);
+    *minutes = (hours * 60 + rest) * (*p == '-' ? -1 : 1);
+    return hours >= 0 && hours <= 23 && rest >= 0 && rest <= 59;
 }
 
 static bool date_valid(int year, int month, int day) {
     static const char lengths[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
     if (year < 0 || month < 1 || month > 12 || day < 1) return false;
+    if (day <= lengths[month - 1]) return true;
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    return day <= lengths[month - 1] + (month == 2 && leap);
+    return month == 2 && day == 29 && leap;
 }
 
 bool clock_parse(struct slice text, int64_t *wall_ms) {
-    int year = take_digits(&text, 4);
-    if (!take_byte(&text, "-")) return false;
-    int month = take_digits(&text, 2);
-    if (!take_byte(&text, "-")) return false;
-    int day = take_digits(&text, 2);
-    if (!date_valid(year, month, day) || !take_byte(&text, "Tt ")) return false;
-    int hour = take_digits(&text, 2);
-    if (!take_byte(&text, ":")) return false;
-    int minute = take_digits(&text, 2);
-    if (!take_byte(&text, ":")) return false;
-    int second = take_digits(&text, 2); // 60 is a leap second (RFC 3339 section 5.7)
-    int ms = take_fraction(&text);
-    int offset = take_offset(&text);
-    if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60)
-        return false;
-    if (ms < 0 || offset == -10000 || text.n) return false;
+    const char *p = text.p, *end = p + text.n;
+    if (text.n < sizeof "2026-11-24T19:11:50Z" - 1) return false;
+    if (p[4] != '-' || p[7] != '-' || p[13] != ':' || p[16] != ':') return false;
+    if (p[10] != 'T' && p[10] != 't' && p[10] != ' ') return false;
+    int year = two_digits(p) * 100 + two_digits(p + 2);
+    int month = two_digits(p + 5), day = two_digits(p + 8);
+    int hour = two_digits(p + 11), minute = two_digits(p + 14);
+    int second = two_digits(p + 17); // 60 is a leap second (RFC 3339 section 5.7)
+    if (!date_valid(year, month, day) || hour < 0 || hour > 23) return false;
+    if (minute < 0 || minute > 59 || second < 0 || second > 60) return false;
+    p += 19;
+    int offset, ms = take_fraction(&p, end);
+    if (ms < 0 || !read_offset(p, (size_t)(end - p), &offset)) return false;
     int64_t days = clock_days(year, (unsigned)month, (unsigned)day);
     *wall_ms = ((days * 24 + hour) * 60 + minute - offset) * 60000 + second * 1000 + ms;
     return true;

@@ -22,6 +22,25 @@ static inline bool json_special(uint64_t word) {
     return ((control | quote | slash | word) & HIGHS) != 0;
 }
 
+static unsigned char mark_eight(const char *p) {
+    unsigned bits = 0;
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned char c = (unsigned char)p[i];
+        bits |= (unsigned)(c < 0x20 || c >= 0x80 || c == '"' || c == '\\') << i;
+    }
+    return (unsigned char)bits;
+}
+
+static void copy_marked_portable(char *to, struct slice s, unsigned char *marks) {
+    if (s.n) memcpy(to, s.p, s.n);
+    memset(to + s.n, 0, 64);
+    for (size_t i = 0; i < (s.n / 64 + 1) * 8; i++, to += 8) {
+        uint64_t word;
+        memcpy(&word, to, 8);
+        marks[i] = json_special(word) ? mark_eight(to) : 0;
+    }
+}
+
 char *escape_json_byte(char *to, unsigned char c) {
     static const char letters[0x20] = { [8] = 'b', [9] = 't', [10] = 'n', [12] = 'f', [13] = 'r' };
     char letter = c < 0x20 ? letters[c] : (char)c;
@@ -156,6 +175,7 @@ const struct escapers escape_portable = {
     .url = url_portable,
     .form = form_portable,
     .header_span = header_span_portable,
+    .copy_marked = copy_marked_portable,
 };
 const struct escapers *escape = &escape_portable;
 

@@ -29,6 +29,11 @@ struct escapers {
     char *(*form)(char *to, struct slice s);
     // Length of the part of `s` in front of the first control byte (TAB is none).
     size_t (*header_span)(struct slice s);
+    // Copies `s` to `to`, with 64 zero bytes behind it, and says where runs of plain
+    // text end: one bit a byte, the first byte's in the lowest bit of marks[0], set
+    // for quotes, backslashes, control bytes and all that is not ASCII. Whole
+    // blocks of 64 bytes are marked, s.n / 64 + 1 of them, to end in the zeroes.
+    void (*copy_marked)(char *to, struct slice s, unsigned char *marks);
 };
 
 // The escapers in use.

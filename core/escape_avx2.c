@@ -359,14 +359,34 @@ static ESCAPE_AVX2 size_t header_span_avx2(struct slice s) {
     for (size_t i = 0; i < s.n; i += 32) {
         size_t n = s.n - i < 32 ? s.n - i : 32;
         __m256i v = escape_load_upto32(s.p + i, n);
-        __m256i low = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1F)), v);
-        __m256i tab = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\t'));
-        __m256i del = _mm256_cmpeq_epi8(v, _mm256_set1_epi8(0x7F));
-        __m256i control = _mm256_or_si256(_mm256_andnot_si256(tab, low), del);
-        uint32_t bits = (uint32_t)_mm256_movemask_epi8(control) & _bzhi_u32(~0u, (uint32_t)n);
+        uint32_t bits = _bzhi_u32(escape_header_mask(v), (uint32_t)n);
         if (bits) return i + _tzcnt_u32(bits);
     }
     return s.n;
+}
+
+// Copies a block of 64 bytes and returns its marks.
+ESCAPE_AVX2_INLINE uint64_t copy_block(char *to, const char *from, struct escape_marks m) {
+    __m256i low = _mm256_loadu_si256((const __m256i *)from);
+    __m256i high = _mm256_loadu_si256((const __m256i *)(from + 32));
+    _mm256_storeu_si256((__m256i *)to, low);
+    _mm256_storeu_si256((__m256i *)(to + 32), high);
+    return escape_json_mask_ascii(low, m) | (uint64_t)escape_json_mask_ascii(high, m) << 32;
+}
+
+static ESCAPE_AVX2 void copy_marked_avx2(char *to, struct slice s, unsigned char *marks) {
+    const struct escape_marks m = escape_marks;
+    uint64_t bits;
+    for (; s.n >= 64; s = slice(s.p + 64, s.n - 64), to += 64, marks += 8) {
+        bits = copy_block(to, s.p, m);
+        memcpy(marks, &bits, 8);
+    }
+    char rest[64];
+    const char *from = s.p;
+    if (s.n && !escape_same_page(from, 64)) from = memcpy(rest, from, s.n);
+    bits = (s.n ? copy_block(to, from, m) : 0) | ~(uint64_t)0 << s.n;
+    memcpy(marks, &bits, 8);
+    memset(to + s.n, 0, 64);
 }
 
 const struct escapers escape_avx2 = {
@@ -374,6 +394,7 @@ const struct escapers escape_avx2 = {
     .url = url_avx2,
     .form = form_avx2,
     .header_span = header_span_avx2,
+    .copy_marked = copy_marked_avx2,
 };
 
 void escape_avx2_prepare(void) {

@@ -66,6 +66,14 @@ ESCAPE_AVX2_INLINE uint32_t escape_json_mask_ascii(__m256i v, struct escape_mark
     __m256i either = _mm256_or_si256(_mm256_cmpeq_epi8(v, m.quote), _mm256_cmpeq_epi8(v, m.slash));
     return (uint32_t)_mm256_movemask_epi8(_mm256_or_si256(low, either));
 }
+
+// One bit a byte: control bytes other than TAB.
+ESCAPE_AVX2_INLINE uint32_t escape_header_mask(__m256i v) {
+    __m256i low = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1F)), v);
+    __m256i tab = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\t'));
+    __m256i del = _mm256_cmpeq_epi8(v, _mm256_set1_epi8(0x7F));
+    return (uint32_t)_mm256_movemask_epi8(_mm256_or_si256(_mm256_andnot_si256(tab, low), del));
+}
 #endif
 
 #endif

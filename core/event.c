@@ -5,6 +5,7 @@
 
 #include <assert.h>
 
+#include "escape.h"
 #include "event_inner.h"
 
 // Room for the largest event, its table with every id in use, and its extras.
@@ -14,27 +15,30 @@ static size_t align16(size_t n) {
     return (n + 15) & ~(size_t)15;
 }
 
-struct event *event_new(struct slice text, struct slice *copy) {
+struct event *event_new(struct slice text, struct event_text *copy) {
     struct arena arena;
     arena_init(&arena, ARENA_MAX);
     size_t count = tag_count(), values = count * sizeof(struct tag_value);
     size_t head = align16(sizeof(struct event)), body = align16(text.n + EVENT_PADDING);
-    char *block = text.n < ARENA_MAX ? arena_alloc(&arena, head + values + body) : NULL;
+    size_t blocks = text.n / 64 + 1, marks = 8 * (blocks + 1); // a word may be read at any mark
+    bool fits = text.n < ARENA_MAX;
+    char *block = fits ? arena_alloc(&arena, head + values + body + marks) : NULL;
     if (!block) {
         arena_deinit(&arena);
         return NULL;
     }
     memset(block, 0, head + values);
     char *to = block + head + values;
-    if (text.n) memcpy(to, text.p, text.n);
-    memset(to + text.n, 0, EVENT_PADDING);
+    unsigned char *mark = (unsigned char *)to + body;
+    escape->copy_marked(to, text, mark);
+    memset(mark + 8 * blocks, 0xFF, 8);
     struct event *event = (struct event *)(void *)block;
     event->arena = arena;
     event->tags.arena = &event->arena;
     event->tags.values = (struct tag_value *)(void *)(block + head);
     event->tags.count = (uint16_t)count;
     atomic_init(&event->refs, 1);
-    *copy = slice(to, text.n);
+    *copy = (struct event_text){ to, mark };
     return event;
 }
 
@@ -63,27 +67,33 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
+// What a segment of a type, and an id, may have behind its first byte.
+enum { IN_TYPE = 1, IN_ID = 2 };
+static const unsigned char classes[256] = {
+    ['a' ... 'z'] = IN_TYPE | IN_ID, ['A' ... 'Z'] = IN_ID, ['0' ... '9'] = IN_TYPE | IN_ID,
+    ['_'] = IN_TYPE | IN_ID,         ['-'] = IN_ID,
+};
+
+// The first byte at or after `i` that is not of the class.
+static size_t skip_class(struct slice s, size_t i, unsigned char class) {
+    while (i < s.n && classes[(unsigned char)s.p[i]] & class) i++;
+    return i;
+}
+
 bool event_type_valid(struct slice type) {
     if (type.n > EVENT_TYPE_MAX) return false;
-    bool starts = true; // a segment starts here
-    size_t dots = 0;
-    for (size_t i = 0; i < type.n; i++) {
-        char c = type.p[i];
-        if (starts && !is_lower(c)) return false;
-        starts = c == '.';
-        dots += starts;
-        if (!starts && !is_lower(c) && !is_digit(c) && c != '_') return false;
+    size_t i = 0, segments = 0;
+    while (i < type.n && is_lower(type.p[i])) {
+        i = skip_class(type, i, IN_TYPE);
+        segments++;
+        if (i == type.n) return segments > 1;
+        if (type.p[i++] != '.') return false;
     }
-    return dots && !starts;
+    return false;
 }
 
 bool event_id_valid(struct slice id) {
-    if (!id.n || id.n > EVENT_ID_MAX) return false;
-    for (size_t i = 0; i < id.n; i++) {
-        char c = id.p[i], lower = c | 0x20;
-        if (!is_lower(lower) && !is_digit(c) && c != '_' && c != '-') return false;
-    }
-    return true;
+    return id.n && id.n <= EVENT_ID_MAX && skip_class(id, 0, IN_ID) == id.n;
 }
 
 bool event_type_matches(struct slice pattern, struct slice type) {

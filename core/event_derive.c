@@ -7,26 +7,9 @@
 #include "event_inner.h"
 #include "json.h"
 
-enum known {
-    FROM,
-    CALLER_ID,
-    CALLER_ID_NO_PLUS,
-    CALLER_ID_NUMERIC,
-    PAYOUT,
-    PAYOUT_NUMERIC,
-    CONFIGURED_PUBLISHER_PAYOUT,
-    CONFIGURED_PUBLISHER_PAYOUT_NUMERIC,
-    CONFIGURED_BUYER_REVENUE,
-    CONFIGURED_BUYER_REVENUE_NUMERIC,
-    LANDING_PAGE,
-    LANDING_PAGE_DOMAIN,
-    LANDING_PAGE_PATH,
-    EVENT_TIMESTAMP,
-    KNOWN_COUNT
-};
-
-#define NAME(tag) [tag] = { #tag, sizeof #tag - 1 }
+#define NAME(tag) [KNOWN_##tag] = { #tag, sizeof #tag - 1 }
 static const struct slice names[KNOWN_COUNT] = {
+    NAME(ORG_ID),
     NAME(FROM),
     NAME(CALLER_ID),
     NAME(CALLER_ID_NO_PLUS),
@@ -47,23 +30,31 @@ static const struct slice names[KNOWN_COUNT] = {
 // Their ids plus one; 0 until somebody has interned the name.
 static _Atomic uint32_t ids[KNOWN_COUNT];
 
-static uint16_t id_of(enum known tag) {
-    uint32_t id = atomic_load_explicit(&ids[tag], memory_order_relaxed);
-    if (id) return (uint16_t)(id - 1);
-    uint16_t found = tag_find(names[tag]);
-    if (found != TAG_NONE) atomic_store_explicit(&ids[tag], found + 1u, memory_order_relaxed);
-    return found;
+static __attribute__((noinline)) struct tag_value find_known(const struct tag_set *tags,
+                                                             enum event_known tag) {
+    uint16_t id = tag_find(names[tag]);
+    if (id != TAG_NONE) atomic_store_explicit(&ids[tag], id + 1u, memory_order_relaxed);
+    return tag_set_get_name(tags, names[tag]);
 }
 
-static struct tag_value get(const struct tag_set *tags, enum known tag) {
-    uint16_t id = id_of(tag);
-    if (id < tags->count) return tags->values[id];
-    return tags->extras ? tag_set_get_name(tags, names[tag])
-                        : (struct tag_value){ .kind = TAG_ABSENT };
+static inline struct tag_value get(const struct tag_set *tags, enum event_known tag) {
+    uint32_t id = atomic_load_explicit(&ids[tag], memory_order_relaxed) - 1;
+    return id < tags->count ? tags->values[id] : find_known(tags, tag);
 }
 
-static bool lacks(const struct tag_set *tags, enum known tag) {
+struct tag_value event_known(const struct tag_set *tags, enum event_known tag) {
+    return get(tags, tag);
+}
+
+static inline bool lacks(const struct tag_set *tags, enum event_known tag) {
     return get(tags, tag).kind == TAG_ABSENT;
+}
+
+static bool put(struct tag_set *tags, enum event_known tag, struct tag_value value) {
+    uint32_t id = atomic_load_explicit(&ids[tag], memory_order_relaxed) - 1;
+    if (id >= tags->count) return tag_set_put(tags, names[tag], value);
+    tags->values[id] = value;
+    return true;
 }
 
 // A source that has text: a string or a number. *text has its escapes undone;
@@ -75,11 +66,11 @@ static bool source_text(struct tag_set *tags, struct tag_value source, struct sl
 }
 
 // A part of the source's text: as safe as the source, unless it was unescaped.
-static bool put_part(struct tag_set *tags, enum known tag, struct tag_value source,
+static bool put_part(struct tag_set *tags, enum event_known tag, struct tag_value source,
                      struct slice text) {
     struct tag_value value = tag_text(text);
     value.flags = source.flags & TAG_ESCAPED ? 0 : source.flags;
-    return tag_set_put(tags, names[tag], value);
+    return put(tags, tag, value);
 }
 
 static bool is_digit(char c) {
@@ -95,28 +86,30 @@ static bool derive_digits(struct tag_set *tags, struct tag_value source, struct 
     if (!count) return true;
     // All digits in one run at the end, as in "+13105559876": no copy.
     if (run == count)
-        return put_part(tags, CALLER_ID_NUMERIC, source, slice_from(text, text.n - count));
+        return put_part(tags, KNOWN_CALLER_ID_NUMERIC, source, slice_from(text, text.n - count));
     char *out = arena_alloc(tags->arena, count);
     if (!out) return false;
     size_t n = 0;
     for (size_t i = 0; i < text.n; i++)
         if (is_digit(text.p[i])) out[n++] = text.p[i];
-    return put_part(tags, CALLER_ID_NUMERIC, source, slice(out, n));
+    return put_part(tags, KNOWN_CALLER_ID_NUMERIC, source, slice(out, n));
 }
 
 static bool derive_caller(struct tag_set *tags) {
     struct slice text;
-    struct tag_value caller = get(tags, CALLER_ID);
+    struct tag_value caller = get(tags, KNOWN_CALLER_ID);
     if (caller.kind == TAG_ABSENT) {
-        caller = get(tags, FROM);
+        caller = get(tags, KNOWN_FROM);
         if (caller.kind == TAG_ABSENT) return true;
-        if (!tag_set_put(tags, names[CALLER_ID], caller)) return false;
+        if (!put(tags, KNOWN_CALLER_ID, caller)) return false;
     }
-    bool no_plus = lacks(tags, CALLER_ID_NO_PLUS), numeric = lacks(tags, CALLER_ID_NUMERIC);
+    bool no_plus = lacks(tags, KNOWN_CALLER_ID_NO_PLUS),
+         numeric = lacks(tags, KNOWN_CALLER_ID_NUMERIC);
     if ((!no_plus && !numeric) || !source_text(tags, caller, &text)) return true;
     if (!text.p) return false;
     size_t plus = text.n && text.p[0] == '+';
-    if (no_plus && !put_part(tags, CALLER_ID_NO_PLUS, caller, slice_from(text, plus))) return false;
+    if (no_plus && !put_part(tags, KNOWN_CALLER_ID_NO_PLUS, caller, slice_from(text, plus)))
+        return false;
     return !numeric || derive_digits(tags, caller, text);
 }
 
@@ -160,7 +153,7 @@ static size_t amount_digits(struct slice text, char out[AMOUNT_MAX + 2]) {
     return digits && json_is_number(slice(out, n)) ? n : 0;
 }
 
-static bool derive_amount(struct tag_set *tags, enum known from, enum known to) {
+static bool derive_amount(struct tag_set *tags, enum event_known from, enum event_known to) {
     struct slice text;
     if (!lacks(tags, to)) return true;
     struct tag_value source = get(tags, from);
@@ -204,26 +197,27 @@ static struct slice host_of(struct slice authority) {
 
 static bool derive_landing_page(struct tag_set *tags) {
     struct slice text;
-    bool domain = lacks(tags, LANDING_PAGE_DOMAIN), path = lacks(tags, LANDING_PAGE_PATH);
+    bool domain = lacks(tags, KNOWN_LANDING_PAGE_DOMAIN),
+         path = lacks(tags, KNOWN_LANDING_PAGE_PATH);
     if (!domain && !path) return true;
-    struct tag_value source = get(tags, LANDING_PAGE);
+    struct tag_value source = get(tags, KNOWN_LANDING_PAGE);
     if (!source_text(tags, source, &text)) return true;
     if (!text.p) return false;
     size_t first = authority_at(text), slash = first < text.n ? find_any(text, first, "/?#") : 0;
     bool is_url = first < text.n;
     if (is_url && domain) {
         struct slice host = host_of(slice(text.p + first, slash - first));
-        if (!put_part(tags, LANDING_PAGE_DOMAIN, source, host)) return false;
+        if (!put_part(tags, KNOWN_LANDING_PAGE_DOMAIN, source, host)) return false;
     }
     if (!path || (!is_url && !slice_starts(text, S("/")))) return true;
     size_t end = find_any(text, slash, "?#");
     struct slice rest = end > slash ? slice(text.p + slash, end - slash) : S("/");
-    return put_part(tags, LANDING_PAGE_PATH, source, rest);
+    return put_part(tags, KNOWN_LANDING_PAGE_PATH, source, rest);
 }
 
 static bool derive_timestamp(struct event *event, struct slice time) {
     struct tag_set *tags = &event->tags;
-    if (!lacks(tags, EVENT_TIMESTAMP)) return true;
+    if (!lacks(tags, KNOWN_EVENT_TIMESTAMP)) return true;
     struct tag_value value = { .kind = TAG_STRING };
     if (time.n) {
         value = tag_text(time);
@@ -235,14 +229,16 @@ static bool derive_timestamp(struct event *event, struct slice time) {
         value = tag_text(copy);
         value.flags = TAG_JSON_SAFE;
     }
-    return tag_set_put(tags, names[EVENT_TIMESTAMP], value);
+    return put(tags, KNOWN_EVENT_TIMESTAMP, value);
 }
 
 bool event_derive(struct event *event, struct slice time) {
     struct tag_set *tags = &event->tags;
-    return derive_caller(tags) && derive_amount(tags, PAYOUT, PAYOUT_NUMERIC) &&
-           derive_amount(tags, CONFIGURED_PUBLISHER_PAYOUT, CONFIGURED_PUBLISHER_PAYOUT_NUMERIC) &&
-           derive_amount(tags, CONFIGURED_BUYER_REVENUE, CONFIGURED_BUYER_REVENUE_NUMERIC) &&
+    return derive_caller(tags) && derive_amount(tags, KNOWN_PAYOUT, KNOWN_PAYOUT_NUMERIC) &&
+           derive_amount(tags, KNOWN_CONFIGURED_PUBLISHER_PAYOUT,
+                         KNOWN_CONFIGURED_PUBLISHER_PAYOUT_NUMERIC) &&
+           derive_amount(tags, KNOWN_CONFIGURED_BUYER_REVENUE,
+                         KNOWN_CONFIGURED_BUYER_REVENUE_NUMERIC) &&
            derive_landing_page(tags) && derive_timestamp(event, time);
 }
 

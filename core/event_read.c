@@ -16,24 +16,18 @@ enum member {
     TIME,
     TRACE,
     TAGS,
-    // CloudEvents only
     SPECVERSION,
     DATA,
     DATA_BASE64,
     TRACEPARENT,
     MEMBERS
 };
-static const struct slice member_names[MEMBERS] = {
-    { "id", 2 },           { "type", 4 },         { "org", 3 },          { "time", 4 },
-    { "trace", 5 },        { "tags", 4 },         { "specversion", 11 }, { "data", 4 },
-    { "data_base64", 11 }, { "traceparent", 11 },
-};
-
 struct envelope {
     struct json_scan scan;
+    struct event_text text; // what is scanned
     struct event *event;
-    struct slice members[MEMBERS]; // source texts; p is NULL where there is none
-    unsigned plain;                // one bit a member: a string without escapes
+    unsigned seen, plain;          // one bit a member: it is there; it is a string without escapes
+    struct slice members[MEMBERS]; // the source texts of those that were seen
     const char *in_table;          // the object that the tag table was filled from
     struct slice unknown;          // the first key that is no member of a native event
     int64_t received_ms;
@@ -52,14 +46,15 @@ static bool no_memory(struct envelope *e) {
 
 // Names the unknown member and what was probably meant.
 static void explain_unknown(const struct envelope *e, struct fail *fail) {
+    static const char *const members[] = { "id", "type", "org", "time", "trace", "tags" };
     static const char meant_tags[] = " data payload body properties attributes ";
     static const char meant_time[] = " timestamp datetime created_at ";
     const char *meant = NULL;
     char padded[40];
     snprintf(padded, sizeof padded, " %.*s ", (int)(e->unknown.n < 30 ? e->unknown.n : 30),
              e->unknown.p);
-    for (unsigned i = 0; i <= TAGS; i++)
-        if (slice_ieq(e->unknown, member_names[i])) meant = member_names[i].p;
+    for (unsigned i = 0; i < sizeof members / sizeof *members; i++)
+        if (slice_ieq(e->unknown, slice_str(members[i]))) meant = members[i];
     if (!meant && strstr(meant_tags, padded)) meant = "tags";
     if (!meant && strstr(meant_time, padded)) meant = "time";
     int shown = (int)(e->unknown.n < 64 ? e->unknown.n : 64);
@@ -94,16 +89,26 @@ static struct event *refuse_outright(struct fail *fail, enum err code, const cha
     return NULL;
 }
 
-// Starts an envelope over a copy of `text`; false with fail when there is no memory.
+// Starts an envelope over a copy of `text`; false with fail when there is no
+// memory. (Field by field: the members need no zeroing, and it would show.)
 static bool envelope_init(struct envelope *e, struct slice text, int64_t received_ms,
                           struct fail *fail) {
-    struct slice copy;
-    *e = (struct envelope){ .event = event_new(text, &copy),
-                            .received_ms = received_ms,
-                            .keys_max = EVENT_KEYS_MAX };
+    e->event = event_new(text, &e->text);
     if (!e->event) return refuse_outright(fail, ERR_NOMEM, "no_memory", "no memory for an event");
-    json_scan_init(&e->scan, copy, (struct json_limits){ .depth_max = EVENT_DEPTH_MAX });
+    json_scan_init(&e->scan, slice(e->text.p, text.n),
+                   (struct json_limits){ .depth_max = EVENT_DEPTH_MAX });
+    e->seen = e->plain = 0;
+    e->in_table = NULL;
+    e->unknown = slice(NULL, 0);
+    e->received_ms = received_ms;
+    e->keys_max = EVENT_KEYS_MAX;
+    e->members_count = 0;
     return true;
+}
+
+// A member's source text; p is NULL when it is not there.
+static inline struct slice member_raw(const struct envelope *e, enum member member) {
+    return e->seen >> member & 1 ? e->members[member] : slice(NULL, 0);
 }
 
 static void empty_table(struct envelope *e) {
@@ -118,101 +123,137 @@ static bool read_tags(struct envelope *e) {
     if (e->in_table) empty_table(e);
     e->in_table = e->scan.p;
     e->scan.keys_left = e->keys_max;
-    bool good = event_scan_tags(&e->scan, &e->event->tags);
+    bool good = event_scan_tags(&e->scan, &e->text, &e->event->tags);
     e->scan.depth_max = EVENT_DEPTH_MAX - 1;
     return good;
 }
 
+// (Compilers make plain comparisons of a memcmp of known length.)
 static enum member member_of(struct slice key, bool escaped) {
     char name[72]; // the longest name, all of it as \u escapes
     if (escaped && key.n > sizeof name) return MEMBERS;
     if (escaped) key = slice(name, json_unescape(key, name));
-    for (unsigned i = 0; i < MEMBERS; i++) {
-        struct slice s = member_names[i];
-        if (s.n == key.n && *s.p == *key.p && slice_eq(s, key)) return (enum member)i;
+    const char *p = key.p;
+    switch (key.n) {
+    case 2: return memcmp(p, "id", 2) == 0 ? ID : MEMBERS;
+    case 3: return memcmp(p, "org", 3) == 0 ? ORG : MEMBERS;
+    case 4:
+        if (memcmp(p, "type", 4) == 0) return TYPE;
+        if (memcmp(p, "tags", 4) == 0) return TAGS;
+        if (memcmp(p, "time", 4) == 0) return TIME;
+        return memcmp(p, "data", 4) == 0 ? DATA : MEMBERS;
+    case 5: return memcmp(p, "trace", 5) == 0 ? TRACE : MEMBERS;
+    case 11:
+        if (memcmp(p, "specversion", 11) == 0) return SPECVERSION;
+        if (memcmp(p, "data_base64", 11) == 0) return DATA_BASE64;
+        return memcmp(p, "traceparent", 11) == 0 ? TRACEPARENT : MEMBERS;
+    default: return MEMBERS;
     }
-    return MEMBERS;
 }
 
-static const char *skip_blanks(struct envelope *e) {
-    return e->scan.p = json_skip_blanks(e->scan.p, e->scan.end);
+// The text has a padding, so blanks end in it at the latest.
+static inline const char *skip_blanks(const char *p) {
+    while (json_is_blank(*p)) p++;
+    return p;
 }
 
-static bool refuse_syntax(struct envelope *e, const char *problem) {
-    bool early = e->scan.p >= e->scan.end;
-    return refuse_at(e, e->scan.p, ERR_INPUT, "invalid_json",
-                     early ? "the text ends too early" : problem);
+static const char *refuse_syntax(struct envelope *e, const char *p, const char *problem) {
+    bool early = p >= e->scan.end;
+    refuse_at(e, p, ERR_INPUT, "invalid_json", early ? "the text ends too early" : problem);
+    return NULL;
 }
 
-// A member's value, at the scan.
-static bool read_value(struct envelope *e, enum member member) {
+// The string at the quote `p`, when it is all plain ASCII: its content. Returns
+// the byte behind it, or NULL for any other string.
+static inline const char *read_plain(const struct envelope *e, const char *p,
+                                     struct slice *content) {
+    const char *first = p + 1;
+    const char *last = e->text.p + event_plain_end(e->text.marks, (size_t)(first - e->text.p));
+    *content = slice(first, (size_t)(last - first));
+    return *last == '"' ? last + 1 : NULL;
+}
+
+// A member's key, at its opening quote. Returns the byte behind it, or NULL.
+static inline const char *read_key(struct envelope *e, const char *p, struct slice *key,
+                                   enum member *member) {
+    bool escaped;
+    const char *behind = read_plain(e, p, key);
+    if (behind) {
+        *member = member_of(*key, false);
+        return behind;
+    }
+    e->scan.p = p + 1;
+    if (!json_scan_string(&e->scan, key, &escaped)) return NULL;
+    *member = member_of(*key, escaped);
+    return e->scan.p;
+}
+
+// A member's value, at its first byte. Returns the byte behind it, or NULL.
+static inline const char *read_value(struct envelope *e, const char *p, enum member member) {
     struct slice content;
     unsigned bit = 1u << member;
     e->plain &= ~bit;
+    const char *behind = *p == '"' ? read_plain(e, p, &content) : NULL;
+    if (behind) {
+        e->plain |= bit;
+        return behind;
+    }
+    e->scan.p = p;
     // Only the first one: clearing the table for every further one would cost
     // a hostile sender little and us much.
-    bool tags = (member == TAGS || member == DATA) && !e->in_table;
-    if (tags && *e->scan.p == '{') return read_tags(e);
-    if (*e->scan.p != '"') return json_scan_value(&e->scan);
-    e->scan.p++;
-    if (json_scan_plain(&e->scan, &content)) {
-        e->plain |= bit;
-        return true;
-    }
-    e->scan.p--;
-    return json_scan_value(&e->scan);
+    bool tags = (member == TAGS || member == DATA) && !e->in_table && *p == '{';
+    return (tags ? read_tags(e) : json_scan_value(&e->scan)) ? e->scan.p : NULL;
 }
 
-// One member; the scan stands at its key.
-static bool read_member(struct envelope *e) {
+// One member, from where its key should start. Returns the byte behind it, or NULL.
+static const char *read_member(struct envelope *e, const char *p) {
     struct slice key;
-    bool escaped = false;
-    if (*e->scan.p != '"') return refuse_syntax(e, "a quoted key belongs here");
-    if (e->members_count++ == EVENT_KEYS_MAX)
-        return refuse_at(e, e->scan.p, ERR_LIMIT, "too_many_keys", "an event has too many members");
-    e->scan.p++;
-    if (!json_scan_plain(&e->scan, &key) && !json_scan_string(&e->scan, &key, &escaped))
-        return false;
-    if (*skip_blanks(e) != ':') return refuse_syntax(e, "a colon belongs here");
-    e->scan.p++;
-    const char *first = skip_blanks(e);
-    enum member member = member_of(key, escaped);
-    if (!read_value(e, member)) return false;
-    if (member < MEMBERS) e->members[member] = slice(first, (size_t)(e->scan.p - first));
+    enum member member;
+    if (*p != '"') return refuse_syntax(e, p, "a quoted key belongs here");
+    if (e->members_count++ == EVENT_KEYS_MAX) {
+        refuse_at(e, p, ERR_LIMIT, "too_many_keys", "an event has too many members");
+        return NULL;
+    }
+    p = read_key(e, p, &key, &member);
+    if (!p) return NULL;
+    p = skip_blanks(p);
+    if (*p != ':') return refuse_syntax(e, p, "a colon belongs here");
+    const char *first = skip_blanks(p + 1);
+    p = read_value(e, first, member);
+    if (!p) return NULL;
+    if (member < MEMBERS) {
+        e->members[member] = slice(first, (size_t)(p - first));
+        e->seen |= 1u << member;
+    }
     if (member > TAGS && !e->unknown.p) e->unknown = key;
-    return true;
+    return p;
 }
 
-// All members and what may follow the object. The padding ends every loop.
-static bool read_members(struct envelope *e) {
-    e->scan.p++;
+// All members, from the object's opening brace on, and what may follow the object.
+static bool read_members(struct envelope *e, const char *p) {
     e->scan.depth_max = EVENT_DEPTH_MAX - 1;
     e->scan.keys_left = EVENT_KEYS_MAX;
-    if (*skip_blanks(e) != '}') {
+    p = skip_blanks(p + 1);
+    if (*p != '}') {
         for (;;) {
-            if (!read_member(e)) return false;
-            if (*skip_blanks(e) != ',') break;
-            e->scan.p++;
-            skip_blanks(e);
+            p = read_member(e, p);
+            if (!p) return false;
+            p = skip_blanks(p);
+            if (*p != ',') break;
+            p = skip_blanks(p + 1);
         }
-        if (*e->scan.p != '}') return refuse_syntax(e, "a comma or } belongs here");
+        if (*p != '}') return refuse_syntax(e, p, "a comma or } belongs here");
     }
-    e->scan.p++;
-    skip_blanks(e);
-    return e->scan.p == e->scan.end || refuse_syntax(e, "nothing may follow the event");
+    p = skip_blanks(p + 1);
+    e->scan.p = p;
+    return p == e->scan.end || refuse_syntax(e, p, "nothing may follow the event");
 }
 
-// A member as text; p stays NULL when it is absent or null. `number` says
-// whether a number will do.
-static bool member_text(struct envelope *e, enum member member, bool number, const char *type,
-                        struct slice *text) {
-    struct slice raw = e->members[member];
-    *text = slice(NULL, 0);
-    if (!raw.p || slice_eq(raw, S("null"))) return true;
-    if (e->plain >> member & 1) {
-        *text = slice(raw.p + 1, raw.n - 2);
-        return true;
-    }
+// A member that is no plain string, as text.
+static __attribute__((noinline)) bool odd_member_text(struct envelope *e, struct slice raw,
+                                                      bool number, const char *type,
+                                                      struct slice *text) {
+    if (slice_eq(raw, S("null"))) return true;
     if (number && raw.p[0] != '"' && json_is_number(raw)) {
         *text = raw;
         return true;
@@ -222,6 +263,18 @@ static bool member_text(struct envelope *e, enum member member, bool number, con
                          number ? "this must be a string or a number" : "this must be a string");
     *text = json_text((struct json){ JSON_STRING, raw }, &e->event->arena);
     return text->p || no_memory(e);
+}
+
+// A member as text; p stays NULL when it is absent or null. `number` says
+// whether a number will do.
+static inline bool member_text(struct envelope *e, enum member member, bool number,
+                               const char *type, struct slice *text) {
+    struct slice raw = member_raw(e, member);
+    *text = slice(NULL, 0);
+    if (!raw.p) return true;
+    if (!(e->plain >> member & 1)) return odd_member_text(e, raw, number, type, text);
+    *text = slice(raw.p + 1, raw.n - 2);
+    return true;
 }
 
 static bool take_type(struct envelope *e, struct slice type, const char *at) {
@@ -261,7 +314,7 @@ static bool take_org(struct envelope *e, struct slice org, const char *at) {
         return org_valid(org) || refuse_at(e, at, ERR_INPUT, "bad_org",
                                            "an org is at most 128 bytes without control bytes");
     }
-    struct tag_value tag = tag_set_get_name(&e->event->tags, S("ORG_ID"));
+    struct tag_value tag = event_known(&e->event->tags, KNOWN_ORG_ID);
     if (tag.kind != TAG_STRING && tag.kind != TAG_NUMBER) return true;
     org = tag_value_text(tag, &e->event->arena);
     if (!org.p) return no_memory(e);
@@ -300,7 +353,7 @@ static bool take_time(struct envelope *e, struct slice time, bool number, const 
     // What is no time is kept as data; it never moves the schedule.
     bool good = time.n && event_time_parse(time, number, &event->time_ms);
     bool shown = time.n && !(good && number);
-    bool carried = tag_set_get_name(&event->tags, S("EVENT_TIMESTAMP")).kind != TAG_ABSENT;
+    bool carried = event_known(&event->tags, KNOWN_EVENT_TIMESTAMP).kind != TAG_ABSENT;
     if (shown && !carried && !(good && time_is_canonical(time)) && !splice_timestamp(e, time))
         return false;
     return event_derive(event, shown ? time : slice(NULL, 0)) || no_memory(e);
@@ -318,24 +371,27 @@ static bool take_trace(struct envelope *e) {
 
 static bool take_members(struct envelope *e) {
     struct slice type, id, org, time;
-    const struct slice *m = e->members;
+    const char *type_at = member_raw(e, TYPE).p, *time_at = member_raw(e, TIME).p;
     if (!member_text(e, TYPE, false, "bad_type", &type)) return false;
-    if (!take_type(e, type, m[TYPE].p ? m[TYPE].p : e->scan.start)) return false;
-    if (!member_text(e, ID, false, "bad_id", &id) || !take_id(e, id, m[ID].p)) return false;
-    if (!member_text(e, ORG, true, "bad_org", &org) || !take_org(e, org, m[ORG].p)) return false;
+    if (!take_type(e, type, type_at ? type_at : e->scan.start)) return false;
+    if (!member_text(e, ID, false, "bad_id", &id)) return false;
+    if (!take_id(e, id, member_raw(e, ID).p)) return false;
+    if (!member_text(e, ORG, true, "bad_org", &org)) return false;
+    if (!take_org(e, org, member_raw(e, ORG).p)) return false;
     if (!member_text(e, TIME, true, "bad_time", &time)) return false;
-    return take_time(e, time, time.p && *m[TIME].p != '"', m[TIME].p) && take_trace(e);
+    return take_time(e, time, time.p && *time_at != '"', time_at) && take_trace(e);
 }
 
 static bool check_cloud(struct envelope *e) {
     struct slice version;
-    const struct slice *m = e->members;
+    const char *version_at = member_raw(e, SPECVERSION).p;
+    const char *base64_at = member_raw(e, DATA_BASE64).p;
     if (!member_text(e, SPECVERSION, false, "bad_specversion", &version)) return false;
     if (!slice_eq(version, S("1.0")))
-        return refuse_at(e, m[SPECVERSION].p, ERR_INPUT, "bad_specversion",
+        return refuse_at(e, version_at, ERR_INPUT, "bad_specversion",
                          "only CloudEvents 1.0 is understood");
-    if (m[DATA_BASE64].p)
-        return refuse_at(e, m[DATA_BASE64].p, ERR_INPUT, "bad_tags",
+    if (base64_at)
+        return refuse_at(e, base64_at, ERR_INPUT, "bad_tags",
                          "send the tags as a JSON object in data, not as data_base64");
     return true;
 }
@@ -361,11 +417,11 @@ static bool settle_tags(struct envelope *e, struct slice raw) {
     return read_tags(e);
 }
 
-static bool read_event(struct envelope *e) {
-    if (!read_members(e)) return false;
-    bool cloud = e->members[SPECVERSION].p != NULL;
+static bool read_event(struct envelope *e, const char *p) {
+    if (!read_members(e, p)) return false;
+    bool cloud = e->seen >> SPECVERSION & 1;
     if (!(cloud ? check_cloud(e) : check_native(e))) return false;
-    return settle_tags(e, e->members[cloud ? DATA : TAGS]) && take_members(e);
+    return settle_tags(e, member_raw(e, cloud ? DATA : TAGS)) && take_members(e);
 }
 
 struct event *event_read(struct slice json, int64_t received_ms, struct fail *fail) {
@@ -373,13 +429,14 @@ struct event *event_read(struct slice json, int64_t received_ms, struct fail *fa
     if (json.n > EVENT_BYTES_MAX)
         return refuse_outright(fail, ERR_LIMIT, "too_large", "an event is at most 256 KiB of JSON");
     if (!envelope_init(&e, json, received_ms, fail)) return NULL;
-    if (*skip_blanks(&e) == '{') {
-        if (read_event(&e)) return e.event;
+    const char *first = skip_blanks(e.scan.p);
+    if (*first == '{') {
+        if (read_event(&e, first)) return e.event;
     } else if (json_check(json, (struct json_limits){ .depth_max = EVENT_DEPTH_MAX }, fail)) {
         event_unref(e.event);
         return NULL;
     } else {
-        refuse_at(&e, e.scan.p, ERR_INPUT, "bad_event", "an event must be a JSON object");
+        refuse_at(&e, first, ERR_INPUT, "bad_event", "an event must be a JSON object");
     }
     give_up(&e, fail);
     if (fail && !strcmp(fail->type, "missing_type")) fail_path(fail, "/type");
@@ -388,18 +445,18 @@ struct event *event_read(struct slice json, int64_t received_ms, struct fail *fa
 
 // The whole text as one tags object.
 static bool read_bare_tags(struct envelope *e) {
-    if (skip_blanks(e) == e->scan.end) {
+    const char *first = e->scan.p = skip_blanks(e->scan.p);
+    if (first == e->scan.end) {
         e->event->json = S("{}");
         return true;
     }
-    const char *first = e->scan.p;
     if (*first != '{')
         return json_scan_value(&e->scan) &&
                refuse_at(e, first, ERR_INPUT, "bad_tags", "the tags must be a JSON object");
     if (!read_tags(e)) return false;
     e->event->json = slice(first, (size_t)(e->scan.p - first));
-    skip_blanks(e);
-    return e->scan.p == e->scan.end || refuse_syntax(e, "nothing may follow the tags");
+    const char *p = skip_blanks(e->scan.p);
+    return p == e->scan.end || refuse_syntax(e, p, "nothing may follow the tags");
 }
 
 static bool keep(struct envelope *e, struct slice from, struct slice *to) {

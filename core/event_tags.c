@@ -1,77 +1,41 @@
-// The hot path: an event's tags object, from its text straight into the table,
-// once over the bytes. The text is looked at in blocks of 64 bytes that each
-// become a bit mask of where plain string content ends, so finding the end of a
-// string is a shift and a count. Keys that were met before resolve through a
-// small table by their raw bytes, without being upper-cased or hashed again.
-// What is not a plain string (escapes, UTF-8, numbers, nested values) goes
-// through the strict reader's own steps.
+// The hot path: an event's tags object, from its text straight into the table.
+// Events of one platform have the same keys in much the same order, so a thread
+// remembers every key that it met, with the colon behind it, and which key came
+// next: a member then costs one comparison of its key, and one look at the marks
+// (escape.h) for where its value ends. What is not a plain string of a known
+// tag goes through the strict reader's own steps.
+#include "escape.h"
 #include "event_inner.h"
 #include "json.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
-// Goes from one special byte (json_is_special) to the next. `mask` has a bit for
-// each special byte of the block that was not passed yet. There always is a
-// next one: the padding.
-struct window {
-    const char *start, *block;
-    uint64_t mask;
+enum {
+    KEY_BYTES = 40,
+    KEY_SLOTS = 512,
+    GAP = 2, // from a value's closing quote to the next key's opening one
 };
 
-static inline uint64_t block_mask(const char *p) {
-    uint64_t mask = 0;
-#ifdef __SSE2__
-    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
-    const __m128i space = _mm_set1_epi8(0x20);
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < 64; i += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
-        __m128i hit = _mm_or_si128(_mm_cmplt_epi8(v, space), _mm_cmpeq_epi8(v, quote));
-        hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, slash));
-        mask |= (uint64_t)(unsigned)_mm_movemask_epi8(hit) << i;
-    }
-#else
-    for (unsigned i = 0; i < 64; i++) mask |= (uint64_t)json_is_special(p[i]) << i;
-#endif
-    return mask;
-}
-
-// Goes to `p`: the next special byte is the first one at or behind it.
-static inline void window_seek(struct window *w, const char *p) {
-    size_t at = (size_t)(p - w->start);
-    w->block = w->start + (at & ~(size_t)63);
-    w->mask = block_mask(w->block) & ~(uint64_t)0 << (at & 63);
-}
-
-static inline void window_fill(struct window *w) {
-    while (!w->mask) w->mask = block_mask(w->block += 64);
-}
-
-// Passes the next special byte, whose place is known.
-static inline void window_skip(struct window *w) {
-    window_fill(w);
-    w->mask &= w->mask - 1;
-}
-
-static inline const char *window_next(struct window *w) {
-    window_fill(w);
-    const char *p = w->block + (unsigned)__builtin_ctzll(w->mask);
-    w->mask &= w->mask - 1;
-    return p;
-}
-
-enum { KEY_BYTES = 48, KEY_SLOTS = 512 };
-
-// A key as it came, zero-padded, and the id of its tag.
+// A key as it came, from behind its opening quote up to its value's first byte
+// (`caller_id":`, perhaps a blank), zero-padded, and where its tag's value goes.
 struct known_key {
     _Alignas(64) char bytes[KEY_BYTES];
+    uint64_t care;          // one bit for each of the bytes; NEVER: nothing here
     struct known_key *next; // which key came after it the last time
-    uint32_t n;             // 0: nothing here
-    uint16_t id;
+    uint32_t place;         // of the value in the table, in bytes
+    uint8_t n;              // of the key
+    uint8_t skip; // from GAP bytes in front of its opening quote to behind that of its value
 };
 
-// Ids never change their meaning, so what a thread once learned stays true. A
-// key is in one of the two places of its slot; the newer one comes first.
+#define NEVER ((uint64_t)1 << 63)
+
+// Ids never change their meaning and tables only grow, so what a thread once
+// learned stays true. A key is in one of the two places of its slot; the newer
+// one comes first.
 static _Thread_local struct known_key known_keys[KEY_SLOTS][2];
-static _Thread_local struct known_key before_first_key;
+static struct known_key no_key = { .care = NEVER };
+static _Thread_local struct known_key before_first_key = { .care = NEVER, .next = &no_key };
 
 // From the last eight bytes of the key (fewer when it is shorter) and its
 // length. Bytes in front of a short key are read, not used.
@@ -82,49 +46,53 @@ static inline size_t key_slot(const char *last, size_t n) {
     return ((tail ^ n << 5) * 0x9E3779B97F4A7C15u) >> 55;
 }
 
-#ifdef __SSE2__
-static inline unsigned same16(const char *a, const char *b) {
-    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)a);
-    __m128i y = _mm_loadu_si128((const __m128i *)(const void *)b);
-    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(x, y));
+// Does the key stand at `p`, with what belongs between it and its value? May
+// read KEY_BYTES bytes.
+static inline bool stands_portable(const struct known_key *key, const char *p) {
+    return key->care != NEVER && memcmp(key->bytes, p, key->skip - GAP - 2) == 0;
+}
+
+#if defined(__x86_64__)
+#define AVX2 __attribute__((target("avx2,bmi,bmi2")))
+static inline AVX2 bool stands_avx2(const struct known_key *key, const char *p) {
+    const char *bytes = key->bytes;
+    __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+    __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(bytes + KEY_BYTES - 16));
+    __m128i w = _mm_loadu_si128((const __m128i *)(const void *)(p + KEY_BYTES - 16));
+    uint64_t same = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(x, y));
+    same |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, w)) << (KEY_BYTES - 16);
+    return !(~same & key->care);
 }
 #endif
 
-// Are the first n bytes at `p` those of the key? Bytes behind them are read, not compared.
-static inline bool key_equals(const struct known_key *key, const char *p, size_t n) {
-    if (key->n != n) return false;
-#ifdef __SSE2__
-    if (n <= 16) return ((same16(key->bytes, p) | ~0u << n) & 0xFFFF) == 0xFFFF;
-    unsigned same = same16(key->bytes, p) & same16(key->bytes + n - 16, p + n - 16);
-    return (n <= 32 ? same : same & same16(key->bytes + 16, p + 16)) == 0xFFFF;
-#else
-    return memcmp(key->bytes, p, n) == 0;
-#endif
-}
-
-static struct known_key *find_key(const char *first, size_t n) {
+// Remembers the key at `first`, whose closing quote is n bytes behind; NULL when
+// it is too long, or has blanks where nobody writes any.
+static struct known_key *learn_key(const char *first, size_t n, uint32_t place) {
+    const char *colon = first + n + 1;
+    size_t length = n + 2 + (colon[0] == ':' && colon[1] == ' ');
+    if (*colon != ':' || length > KEY_BYTES) return NULL;
     struct known_key *key = known_keys[key_slot(first + n, n)];
-    if (key_equals(key, first, n)) return key;
-    return key_equals(key + 1, first, n) ? key + 1 : NULL;
-}
-
-// The known key that these bytes are, or NULL. Events of one platform have
-// their keys in much the same order, so the one that followed `before` last
-// time is most often right.
-static inline struct known_key *recall_key(struct known_key *before, const char *first, size_t n) {
-    if (n - 1 >= KEY_BYTES) return NULL;
-    struct known_key *key = before->next;
-    if (__builtin_expect(!key || !key_equals(key, first, n), 0)) key = find_key(first, n);
-    before->next = key;
+    bool same = key->n == n && !memcmp(key->bytes, first, n);
+    if (!same) key[1] = key[0];
+    *key = (struct known_key){ .care = ((uint64_t)1 << length) - 1,
+                               .next = same ? key->next : &no_key,
+                               .place = place,
+                               .n = (uint8_t)n,
+                               .skip = (uint8_t)(GAP + 1 + length + 1) };
+    memcpy(key->bytes, first, length);
     return key;
 }
 
-static void learn_key(struct slice raw, uint16_t id) {
-    if (!raw.n || raw.n > KEY_BYTES) return;
-    struct known_key *key = known_keys[key_slot(raw.p + raw.n, raw.n)];
-    key[1] = key[0];
-    *key = (struct known_key){ .n = (uint32_t)raw.n, .id = id };
-    memcpy(key->bytes, raw.p, raw.n);
+// The known key that stands at `first`, or NULL.
+static struct known_key *find_key(const char *first, size_t n) {
+    if (!n) return NULL;
+    struct known_key *key = known_keys[key_slot(first + n, n)];
+    for (int i = 0; i < 2; i++, key++) {
+        if (key->n != n || memcmp(key->bytes, first, n) != 0) continue;
+        return stands_portable(key, first) ? key : learn_key(first, n, key->place);
+    }
+    return NULL;
 }
 
 static bool refuse_tag(struct json_scan *scan, const char *p, enum err code, const char *type,
@@ -156,7 +124,7 @@ static bool scan_key(struct json_scan *scan, struct tag_set *tags, struct place 
                           "of them");
     place->id = tag_find(slice(upper, n));
     if (place->id < tags->count) {
-        learn_key(raw, place->id);
+        if (!escaped) learn_key(raw.p, raw.n, place->id * (uint32_t)sizeof(struct tag_value));
         return true;
     }
     place->name = arena_dup(tags->arena, slice(upper, n));
@@ -205,81 +173,113 @@ static const char *refuse_here(struct json_scan *scan, const char *p, const char
     return NULL;
 }
 
-// A value by the strict reader, from behind its key. Returns the byte behind it, or NULL.
-static __attribute__((noinline)) const char *read_odd_value(struct json_scan *scan, const char *p,
-                                                            struct tag_value *value) {
-    p = skip_blanks(p);
-    if (*p != ':') return refuse_here(scan, p, "a colon belongs here");
-    return scan_value(scan, skip_blanks(p + 1), value) ? scan->p : NULL;
-}
-
 // A member whose key did not resolve at once; its opening quote is at `p`.
+// Returns the byte behind it, or NULL.
 static __attribute__((noinline)) const char *read_odd_member(struct json_scan *scan,
                                                              struct tag_set *tags, const char *p) {
     struct place place = { .id = TAG_NONE };
     struct tag_value value;
     scan->p = p + 1;
     if (!scan_key(scan, tags, &place)) return NULL;
-    p = read_odd_value(scan, scan->p, &value);
-    if (!p) return NULL;
+    p = skip_blanks(scan->p);
+    if (*p != ':') return refuse_here(scan, p, "a colon belongs here");
+    if (!scan_value(scan, skip_blanks(p + 1), &value)) return NULL;
     if (!place.name.p)
         tags->values[place.id] = value;
     else if (!tag_set_put(tags, place.name, value))
-        return refuse_tag(scan, p, ERR_NOMEM, "no_memory", "no memory for an event"), NULL;
-    return p;
+        return refuse_tag(scan, scan->p, ERR_NOMEM, "no_memory", "no memory for an event"), NULL;
+    return scan->p;
 }
 
-// How far a value's opening quote is from its key's closing one, when there is
-// a colon and perhaps a space between them; else 0. (Compilers make plain
-// comparisons of such memcmp.)
-static inline size_t value_at(const char *p) {
-    if (memcmp(p, "\":\"", 3) == 0) return 2;
-    return memcmp(p, "\": \"", 4) == 0 ? 3 : 0;
+// The key that follows `before`, at `at`, when it is not the one that did so
+// last time; NULL when it is not known.
+static __attribute__((noinline)) struct known_key *other_key(const struct event_text *text,
+                                                             struct known_key *before, size_t at) {
+    size_t end = event_plain_end(text->marks, at);
+    struct known_key *key = NULL;
+    if (text->p[end] == '"') key = find_key(text->p + at, end - at);
+    before->next = key ? key : &no_key;
+    return key;
 }
 
-// The same from a value's closing quote to the next key's opening one.
-static inline size_t next_key_at(const char *p) {
-    if (memcmp(p, "\",\"", 3) == 0) return 2;
-    return memcmp(p, "\", \"", 4) == 0 ? 3 : 0;
+// A known key's value that is no plain short string, at the byte behind what is
+// known. A blank there is known from now on.
+static __attribute__((noinline)) bool read_other_value(struct json_scan *scan,
+                                                       const struct known_key *key,
+                                                       const char *value, struct tag_value *to) {
+    if (*value == ' ') learn_key(value - (key->skip - GAP - 2), key->n, key->place);
+    return scan_value(scan, skip_blanks(value), to);
 }
 
-// Members of known keys with plain string values, from the opening quote at *p
-// on. Leaves *p at the opening quote of the first other member, true; or behind
-// a value that no comma and quote follow at once, false. Values are written
-// field by field where they belong: a copy of what was just put together would
-// wait for its stores.
-static bool read_plain_members(struct json_scan *scan, struct tag_set *tags, const char **p) {
-    struct window window = { .start = scan->start };
+// Members of known keys, from the opening quote at `p` on. Returns where the
+// first other member's opening quote is, with *more true; or the byte behind a
+// value that no comma and quote follow at once; or NULL. What the next step
+// waits for is where this value ends, so that is found in as few steps as can
+// be, from the closing quote of the value before.
+static inline __attribute__((always_inline)) const char *
+read_known_members(struct json_scan *scan, const struct event_text *text, struct tag_set *tags,
+                   const char *p, bool *more,
+                   bool (*stands_at)(const struct known_key *key, const char *p)) {
+    const char *const start = text->p;
+    const unsigned char *const marks = text->marks;
     struct known_key *key = &before_first_key;
-    struct tag_value *values = tags->values;
-    size_t count = tags->count, keys_left = scan->keys_left, next = 1;
-    window_seek(&window, *p);
-    while (keys_left && next) {
-        window_skip(&window); // the quote at *p
-        const char *first = *p + 1, *last = window_next(&window);
-        struct known_key *known = recall_key(key, first, (size_t)(last - first));
-        size_t colon = value_at(last);
-        if (!known || known->id >= count || !colon) break;
-        key = known;
-        window_skip(&window); // the value's opening quote
-        const char *value = last + colon + 1, *end = window_next(&window);
-        if (*end != '"' || (size_t)(end - value) > EVENT_VALUE_MAX) break;
-        struct tag_value *to = &values[key->id];
-        to->p = value;
-        to->n = (uint32_t)(end - value);
+    ptrdiff_t at = p - start - GAP; // as if a value's closing quote were there
+    size_t keys_left = scan->keys_left;
+    *more = true;
+    while (keys_left) {
+        struct known_key *next = key->next;
+        if (__builtin_expect(!stands_at(next, start + at + GAP + 1), 0)) {
+            next = other_key(text, key, (size_t)(at + GAP + 1));
+            if (!next) break;
+        }
+        key = next;
+        keys_left--;
+        ptrdiff_t inside = at + key->skip; // the value's content, when it is a string
+        unsigned n = event_first_mark(event_marks_at(marks, (size_t)inside));
+        // Field by field: a copy of what was just put together would wait for its stores.
+        struct tag_value *to = (struct tag_value *)(void *)((char *)tags->values + key->place);
+        to->p = start + inside;
+        to->n = n;
         to->kind = TAG_STRING;
         to->flags = TAG_JSON_SAFE;
-        keys_left--;
-        next = next_key_at(end);
-        *p = next ? end + next : end + 1;
+        at = inside + n;
+        if (__builtin_expect(start[inside - 1] != '"' || n == 64 || start[at] != '"', 0)) {
+            if (!read_other_value(scan, key, start + inside - 1, to)) return NULL;
+            at = scan->p - start - 1;
+        }
+        if (__builtin_expect(memcmp(start + at + 1, ",\"", 2) == 0, 1)) continue;
+        *more = memcmp(start + at + 1, ", \"", 3) == 0;
+        at += *more ? 1 : 1 - GAP;
+        if (!*more) break;
     }
     scan->keys_left = keys_left;
-    return next != 0;
+    return start + at + GAP;
 }
 
-static bool read_members(struct json_scan *scan, struct tag_set *tags, const char *p) {
+static const char *read_known_portable(struct json_scan *scan, const struct event_text *text,
+                                       struct tag_set *tags, const char *p, bool *more) {
+    return read_known_members(scan, text, tags, p, more, stands_portable);
+}
+
+#if defined(__x86_64__)
+static AVX2 const char *read_known_avx2(struct json_scan *scan, const struct event_text *text,
+                                        struct tag_set *tags, const char *p, bool *more) {
+    return read_known_members(scan, text, tags, p, more, stands_avx2);
+}
+#endif
+
+static bool read_members(struct json_scan *scan, const struct event_text *text,
+                         struct tag_set *tags, const char *p) {
+    const char *(*read_known)(struct json_scan *, const struct event_text *, struct tag_set *,
+                              const char *, bool *) = read_known_portable;
+#if defined(__x86_64__)
+    if (escape == &escape_avx2) read_known = read_known_avx2;
+#endif
     for (;;) {
-        if (read_plain_members(scan, tags, &p)) {
+        bool more;
+        p = read_known(scan, text, tags, p, &more);
+        if (!p) return false;
+        if (more) {
             if (!scan->keys_left)
                 return refuse_tag(scan, p, ERR_LIMIT, "too_many_keys",
                                   "an event has at most 1,024 keys");
@@ -297,10 +297,10 @@ static bool read_members(struct json_scan *scan, struct tag_set *tags, const cha
     return true;
 }
 
-bool event_scan_tags(struct json_scan *scan, struct tag_set *tags) {
+bool event_scan_tags(struct json_scan *scan, const struct event_text *text, struct tag_set *tags) {
     scan->depth_max = EVENT_DEPTH_MAX - 2; // the event and its tags are open
     const char *p = skip_blanks(scan->p + 1);
-    if (*p == '"') return read_members(scan, tags, p);
+    if (*p == '"') return read_members(scan, text, tags, p);
     if (*p != '}') return refuse_here(scan, p, "a quoted key belongs here"), false;
     scan->p = p + 1;
     return true;

@@ -77,14 +77,4 @@ static inline const char *json_skip_plain(const char *p, const char *end) {
     return p;
 }
 
-// A string of plain ASCII content, from the byte behind its opening quote, as
-// json_scan_string; false, and the scan where it was, when it is another one.
-static inline bool json_scan_plain(struct json_scan *scan, struct slice *content) {
-    const char *first = scan->p, *last = json_skip_plain(first, scan->end);
-    if (last == scan->end || *last != '"') return false;
-    *content = slice(first, (size_t)(last - first));
-    scan->p = last + 1;
-    return true;
-}
-
 #endif

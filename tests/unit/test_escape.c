@@ -142,6 +142,24 @@ static size_t random_value(char *to, size_t max) {
     return n;
 }
 
+// The copy with its padding, and a mark for each byte that ends plain text.
+static void check_marks(const struct escapers *kind, struct slice s) {
+    unsigned char marks[80];
+    size_t marked = (s.n / 64 + 1) * 64, wrong = 0;
+    memset(out, 'x', marked + 128);
+    memset(marks, 0xAA, sizeof marks);
+    kind->copy_marked(out, s, marks);
+    CHECK_SLICE(slice(out, s.n), s);
+    for (size_t i = 0; i < marked; i++) {
+        unsigned char c = i < s.n ? (unsigned char)s.p[i] : 0;
+        bool ends = c < 0x20 || c >= 0x80 || c == '"' || c == '\\';
+        wrong += ends != (marks[i / 8] >> i % 8 & 1);
+    }
+    for (size_t i = s.n; i < s.n + 64; i++) wrong += out[i] != 0;
+    CHECK_INT(wrong, 0);
+    CHECK_INT(marks[marked / 8], 0xAA);
+}
+
 // The value ends at an unreadable page and the output starts at any offset, so
 // a read past the page or a store past the slack dies.
 static void both_kinds_write_the_same_at_the_edge_of_a_page(void) {
@@ -167,6 +185,8 @@ static void both_kinds_write_the_same_at_the_edge_of_a_page(void) {
         b = (size_t)(escape_portable.form(other, s) - other);
         CHECK_SLICE(slice(out, a), slice(other, b));
         CHECK_INT(escape->header_span(s), escape_portable.header_span(s));
+        check_marks(&escape_portable, s);
+        check_marks(escape, s);
     }
     munmap(map, (size_t)page * 2);
 }

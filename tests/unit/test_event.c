@@ -2,6 +2,7 @@
 // splitting and restoring.
 #include "buf.h"
 #include "check.h"
+#include "escape.h"
 #include "event.h"
 
 enum { RECEIVED = 1764011510123 }; // 2025-11-24T19:11:50.123Z
@@ -799,6 +800,52 @@ static void blocks_of_the_reader_do_not_show(void) {
     }
 }
 
+// What the reader remembers of earlier events must not show in later ones: the
+// same tags in another order, with blanks or none, as text and as numbers.
+static void earlier_events_do_not_show(void) {
+    static const char *const keys[] = {
+        "call_id", "from", "Call_Id", "duration", "org_id", "other"
+    };
+    static const char *const joints[][2] = {
+        { ":", "," }, { ": ", ", " }, { " : ", " ,\n" }, { ":  ", "," }, { ": ", "," }
+    };
+    static const char *const values[] = { "\"\"", "\"one\"",   "12",   "\"a\\tb\"",
+                                          "null", "{\"a\":1}", "true", "\"S\xC3\xA3o\"" };
+    enum { KEYS = 6, MEMBERS = 9 };
+    unsigned state = 1;
+    for (int round = 0; round < 3000; round++) {
+        char json[600];
+        const char *last[KEYS] = { 0 };
+        int n = snprintf(json, sizeof json, "{\"type\":\"a.b\",\"tags\":{");
+        const char *const *joint = joints[round / 7 % 5];
+        for (int i = 0; i < MEMBERS; i++) {
+            state = state * 1664525 + 1013904223;
+            unsigned key = state >> 20 & 1 ? (unsigned)i % KEYS : (state >> 8) % KEYS;
+            const char *value = values[(state >> 16) % 8];
+            last[key] = value;
+            n += snprintf(json + n, sizeof json - (size_t)n, "%s\"%s\"%s%s", i ? joint[1] : "",
+                          keys[key], joint[0], value);
+            if (key == 0) last[2] = value; // the same tag
+            if (key == 2) last[0] = value;
+        }
+        n += snprintf(json + n, sizeof json - (size_t)n, "}}");
+        struct event *e = read_good(slice(json, (size_t)n));
+        if (!e) return;
+        for (int i = 0; i < KEYS; i++) {
+            char name[TAG_NAME_MAX];
+            size_t length;
+            tag_name_from_key(slice_str(keys[i]), name, &length);
+            struct tag_value v = tag_set_get_name(&e->tags, slice(name, length));
+            struct slice want = last[i] ? slice_str(last[i]) : S("");
+            bool text = want.n && *want.p == '"';
+            if (text) want = slice(want.p + 1, want.n - 2);
+            CHECK_SLICE(slice(v.p, v.n), want);
+            CHECK_INT(v.kind == TAG_STRING, text);
+        }
+        event_unref(e);
+    }
+}
+
 static const struct check_case cases[] = {
     { "an event is read", an_event_is_read },
     { "members may be missing or null", members_may_be_missing_or_null },
@@ -825,10 +872,13 @@ static const struct check_case cases[] = {
     { "batches have a limit", batches_have_a_limit },
     { "references are counted", references_are_counted },
     { "blocks of the reader do not show", blocks_of_the_reader_do_not_show },
+    { "earlier events do not show", earlier_events_do_not_show },
 };
 
 int main(void) {
     int failed = check_run(cases, sizeof cases / sizeof *cases);
     intern_some(); // the same once more with the names known
+    failed |= check_run(cases, sizeof cases / sizeof *cases);
+    escape_force_portable(true);
     return failed | check_run(cases, sizeof cases / sizeof *cases);
 }
