@@ -210,7 +210,12 @@ static enum lack lack_of(enum template_missing missing) {
 
 static enum op_kind kind_of(enum spot spot, const struct alternative *first, uint32_t count) {
     if (count > 1 || first->formats_count) return OP_VALUE;
-    return spot == SPOT_QUOTED ? OP_QUOTED : spot == SPOT_URL ? OP_URL : OP_VALUE;
+    switch (spot) {
+    case SPOT_QUOTED: return OP_QUOTED;
+    case SPOT_URL: return OP_URL;
+    case SPOT_HEADER: return OP_HEADER;
+    default: return OP_VALUE;
+    }
 }
 
 static bool add_value(struct builder *b, enum spot spot, const struct written *w) {
@@ -307,12 +312,11 @@ static bool find_fast_runs(struct builder *b) {
     uint32_t run = 0;
     for (size_t i = t->ops_count; i-- > 0;) {
         struct op *op = &t->ops[i];
-        run = op->kind <= OP_URL && op->literal_n <= UINT16_MAX ? run + 1 : 0;
+        run = op->kind <= OP_HEADER && op->literal_n <= UINT16_MAX ? run + 1 : 0;
         op->fast = run;
         t->fast[i] = (struct fast_op){ op->literal_at, (uint16_t)op->literal_n, op->tag };
     }
-    // A header's end is looked at when it is rendered, see render().
-    t->only_fast = run == t->ops_count && (t->place != TEMPLATE_HEADER || !run);
+    t->only_fast = run == t->ops_count;
     return true;
 }
 

@@ -31,10 +31,14 @@ static size_t run_portable(struct fast_run *run, size_t i, size_t end) {
         const struct tag_value *v = &run->values[op->tag];
         struct slice text = slice(v->p, v->n);
         bool copies = op->kind == OP_QUOTED && (v->flags & TAG_JSON_SAFE) && is_plain(v);
+        if (op->kind == OP_HEADER)
+            copies = is_plain(v) && !(v->flags & TAG_ESCAPED) &&
+                     escape_portable.header_span(text) == text.n;
         if (v->kind == TAG_ABSENT && may_lack(run, op)) {
             text = slice(t->blob + op->text_at, op->text_n);
             copies = true;
-        } else if ((!copies && (v->flags || !is_plain(v))) || !fits(run, run->to, v->n)) {
+        } else if ((!copies && (v->flags || !is_plain(v) || op->kind == OP_HEADER)) ||
+                   !fits(run, run->to, v->n)) {
             break;
         }
         memcpy(run->to, t->blob + op->literal_at, op->literal_n);
@@ -92,10 +96,11 @@ ESCAPE_AVX2_INLINE bool is_safe(const struct tag_value *v) {
     return (v->flags & TAG_JSON_SAFE) && is_plain(v);
 }
 
-// A short string without flags: flags, kind and length looked at in one go.
+// A short string without escapes: flags, kind and length looked at in one go.
 static inline bool is_short_string(const struct tag_value *v) {
     uint64_t is;
     memcpy(&is, &v->n, sizeof is);
+    is &= ~((uint64_t)TAG_JSON_SAFE << 48);
     return is - ((uint64_t)TAG_STRING << 32) - 1 <= 31;
 }
 
@@ -154,6 +159,7 @@ ESCAPE_AVX2_INLINE const struct fast_op *run_plain(const struct fast_run *run,
         const char *p = v->p;
         uint64_t is; // flags, kind and length, in one look
         memcpy(&is, &v->n, sizeof is);
+        is &= ~((uint64_t)TAG_JSON_SAFE << 48); // what is looked at below is safe all the same
         char *after = copy_blob(at, blob + op->literal_at, op->literal_n);
         if (is - ((uint64_t)TAG_STRING << 32) - 1 > 31 || !escape_same_page(p, 32)) break;
         __m256i text = _mm256_loadu_si256((const __m256i *)p);
@@ -197,8 +203,41 @@ ESCAPE_AVX2_INLINE size_t run_url(struct fast_run *run, size_t i, size_t end) {
     return finish(run, to, i);
 }
 
+// A header's value without control bytes goes out as it is; NULL for any other.
+ESCAPE_AVX2_INLINE char *put_header(struct fast_run *run, const struct tag_value *v, char *to) {
+    if (!is_plain(v) || (v->flags & TAG_ESCAPED) || !fits(run, to, v->n)) return NULL;
+    if (v->n > 32) {
+        size_t span = escape_avx2.header_span(slice(v->p, v->n));
+        return span == v->n ? copy_value(to, v->p, v->n) : NULL;
+    }
+    __m256i text = escape_load_upto32(v->p, v->n);
+    if (_bzhi_u32(escape_header_mask(text), v->n)) return NULL;
+    _mm256_storeu_si256((__m256i *)to, text);
+    return to + v->n;
+}
+
+ESCAPE_AVX2_INLINE size_t run_header(struct fast_run *run, size_t i, size_t end) {
+    const struct template *t = run->t;
+    char *to = run->to;
+    for (; i < end; i++) {
+        const struct op *op = &t->ops[i];
+        const struct tag_value *v = &run->values[op->tag];
+        char *at = copy_blob(to, t->blob + op->literal_at, op->literal_n);
+        char *after = put_header(run, v, at);
+        if (!after && v->kind == TAG_ABSENT && may_lack(run, op))
+            after = copy_blob(at, t->blob + op->text_at, op->text_n);
+        if (!after) break;
+        to = after;
+    }
+    return finish(run, to, i);
+}
+
 static ESCAPE_AVX2 size_t run_avx2(struct fast_run *run, size_t i, size_t end) {
-    return run->t->place == TEMPLATE_URL ? run_url(run, i, end) : run_json(run, i, end);
+    switch (run->t->place) {
+    case TEMPLATE_URL: return run_url(run, i, end);
+    case TEMPLATE_HEADER: return run_header(run, i, end);
+    default: return run_json(run, i, end);
+    }
 }
 #endif
 
@@ -226,6 +265,8 @@ size_t template_run_fast(struct fast_run *run, size_t from) {
         if (run_ops(&run, 0, t->ops_count) != t->ops_count)                                        \
             return template_render_any(t, tags, out, notes, omitted, fail);                        \
         size_t n = (size_t)(run.to - out->p);                                                      \
+        if (t->place == TEMPLATE_HEADER)                                                           \
+            while (n > out->n && out->p[n - 1] == ' ') n--;                                        \
         if (n > out->max || out->failed)                                                           \
             return template_render_any(t, tags, out, notes, omitted, fail);                        \
         out->n = n;                                                                                \
@@ -237,6 +278,7 @@ DEFINE_RENDER(render_portable, , run_portable)
 #if defined(__x86_64__)
 DEFINE_RENDER(render_json, ESCAPE_AVX2, run_json)
 DEFINE_RENDER(render_url, ESCAPE_AVX2, run_url)
+DEFINE_RENDER(render_header, ESCAPE_AVX2, run_header)
 #endif
 
 enum err template_render(const struct template *t, const struct tag_set *tags, struct buf *out,
@@ -244,9 +286,11 @@ enum err template_render(const struct template *t, const struct tag_set *tags, s
     if (!t->only_fast || tags->count < t->tags_limit)
         return template_render_any(t, tags, out, notes, omitted, fail);
 #if defined(__x86_64__)
-    if (escape == &escape_avx2)
-        return t->place == TEMPLATE_URL ? render_url(t, tags, out, notes, omitted, fail)
-                                        : render_json(t, tags, out, notes, omitted, fail);
+    if (escape == &escape_avx2) switch (t->place) {
+        case TEMPLATE_URL: return render_url(t, tags, out, notes, omitted, fail);
+        case TEMPLATE_HEADER: return render_header(t, tags, out, notes, omitted, fail);
+        default: return render_json(t, tags, out, notes, omitted, fail);
+        }
 #endif
     return render_portable(t, tags, out, notes, omitted, fail);
 }

@@ -34,6 +34,7 @@ enum {
 enum op_kind {
     OP_QUOTED, // one tag inside JSON quotes, no formatter: the fast loop's
     OP_URL,    // one tag in a URL, no formatter: the fast loop's
+    OP_HEADER, // one tag in a header, no formatter: the fast loop's
     OP_VALUE,  // any other value
     OP_OPEN,
     OP_ITEM,

@@ -277,6 +277,7 @@ static enum err run_fast(struct renderer *r, const struct op **op) {
     if (!run.to) return no_memory(r);
     run.end = r->out->p + r->out->capacity;
     *op = r->t->ops + template_run_fast(&run, (size_t)(*op - r->t->ops));
+    if (run.to > r->out->p + r->out->n) r->header_run = false;
     r->out->n = (size_t)(run.to - r->out->p);
     r->bad_utf8 = r->bad_utf8 || run.bad_utf8;
     return r->out->n > r->out->max ? too_large(r) : OK;

@@ -259,6 +259,13 @@ static void headers_hold_one_clean_line(void) {
     SHOWS(HEADER, KEEP, "[A]-[B]", "a - b", V("A", "a\r"), V("B", "\nb"));
     SHOWS(HEADER, KEEP, "[A][C][B]", "a [C] b", V("A", "a\r"), V("B", "\nb"));
     SHOWS(HEADER, EMPTY, "[A][C][B]", "a b", V("A", "a\r"), V("B", "\nb"));
+    SHOWS(HEADER, KEEP, "[A][B][C]", "a x b", V("A", "a\r"), V("B", "x"), V("C", "\nb"));
+    SHOWS(HEADER, KEEP, "[A][B][C]", "a b", V("A", "a\r"), V("B", ""), V("C", "\nb"));
+    SHOWS(HEADER, KEEP, "[A] [B]  ", "a   b", V("A", "a "), V("B", " b "));
+    SHOWS(HEADER, KEEP, "[A]", "0123456789012345678901234567890123456789 1",
+          V("A", "0123456789012345678901234567890123456789\n1"));
+    SHOWS(HEADER, KEEP, "[A]", "0123456789012345678901234567890123456789",
+          V("A", "0123456789012345678901234567890123456789  "));
     SHOWS(HEADER, KEEP, "[A:raw] x  ", "1 2 x", V("A", "1\n2"));
     SHOWS(HEADER, KEEP, "application/json  ", "application/json", V("A", ""));
     SHOWS(HEADER, KEEP, "  ", "", V("A", ""));
