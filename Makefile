@@ -120,7 +120,7 @@ soak: all
 	TUMA=$(abspath $(O)/tuma) python3 tests/crash/soak.py --minutes $(MINUTES) --out bench/soak
 
 # apt-get only when something is missing; sudo only when not root.
-DEPS := build-essential pkg-config python3 procps e2fsprogs libluajit-5.1-dev luajit lua-cjson-dev libuv1-dev libcurl4-openssl-dev \
+DEPS := build-essential pkg-config python3 procps e2fsprogs iproute2 nftables libluajit-5.1-dev luajit lua-cjson-dev libuv1-dev libcurl4-openssl-dev \
         libsqlite3-dev libc-ares-dev libssl-dev libseccomp-dev node-llhttp libcjson-dev clang clang-format cppcheck \
         lua-check libclang-rt-14-dev openssl golang-go golang-github-valyala-fasttemplate-dev nodejs
 deps:
