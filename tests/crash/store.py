@@ -503,7 +503,7 @@ EXPERIMENTS = [
     ("kill", kill, 50, 1000, EARLY, 15, 50, False),
     ("everywhere", kill_everywhere, 40, CALLS, EARLY, 40, 100, False),
     ("torn", torn, 300, 10000, NORMAL, 50, 1000, False),
-    ("power", power, 8, 350, NORMAL, 4, 40, True),
+    ("power", power, 8, 1000, NORMAL, 4, 40, True),
     ("faults", faults, 30, 1000, EARLY, 20, 50, False),
     ("flips", flips, 40, 1000, TRUSTING, 60, 200, False),
     ("full", full, 1, 10, None, 0, 0, True),
