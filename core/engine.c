@@ -20,7 +20,10 @@
 #include "store.h"
 #include "worker.h"
 
-enum { WORKERS_MAX = 64 };
+enum {
+    WORKERS_MAX = 64,
+    CHECKPOINT_BYTES = 8 << 20, // copied back in one turn of the journal: a few milliseconds
+};
 
 struct engine {
     struct engine_opts opts;
@@ -163,7 +166,9 @@ static enum err open_parts(struct engine *engine, struct fail *fail) {
     const struct config *c = engine->opts.config;
     engine->store = store_open(&(struct store_opts){ .dir = c->data,
                                                      .create = true,
-                                                     .ballast_bytes = (size_t)c->ballast_bytes },
+                                                     .ballast_bytes = (size_t)c->ballast_bytes,
+                                                     .reserve_bytes = (uint64_t)c->reserve_bytes,
+                                                     .checkpoint_bytes = CHECKPOINT_BYTES },
                                fail);
     if (!engine->store) return fail->code;
     engine->secrets = secrets_open(c->data, c->secrets_key, fail);

@@ -87,14 +87,24 @@ static bool stop_is_done(const struct journal *j, int64_t now_ns) {
     return list_empty(&j->waiting) && !j->out;
 }
 
-// A batch, a step of a move, what may start; true when the moves want more.
+// What stands beside the batches, a bounded step of each; true when there is more.
+static bool rest(struct journal *j) {
+    if (j->failed || journal_checkpoint(j)) return !j->failed;
+    if (j->stopping) return false;
+    bool more = moves_step(j);
+    jobs_fetch(j);
+    jobs_start(j);
+    return more;
+}
+
+// A batch or the rest, by turns: together they would keep others waiting.
 static bool turn(struct journal *j, int64_t now_ns) {
-    if (batch_is_due(j, now_ns)) batch_run(j);
-    bool more = !j->failed && !j->stopping && moves_step(j);
-    if (!j->stopping && !j->failed) {
-        jobs_fetch(j);
-        jobs_start(j);
-    }
+    bool batch = batch_is_due(j, now_ns) && !j->rest_due, more = true;
+    if (batch)
+        batch_run(j);
+    else
+        more = rest(j);
+    j->rest_due = batch;
     jobs_flush(j);
     commands_check_idle(j);
     return more;

@@ -121,14 +121,15 @@ static enum err commit(struct journal *j, struct fail *fail) {
     return err;
 }
 
-void journal_checkpoint(struct journal *j) {
+bool journal_checkpoint(struct journal *j) {
     struct fail fail = { 0 };
     int64_t mono_ns = clock_mono_ns(), cpu_ns = clock_cpu_ns();
     enum err err = store_checkpoint(j->store);
-    note_disk(j, mono_ns, cpu_ns);
-    if (err != ERR_IO) return;
+    int64_t waited_ns = note_disk(j, mono_ns, cpu_ns);
+    if (err != ERR_IO) return waited_ns > 1000000;
     fail_set(&fail, ERR_IO, 0, "store_checkpoint", "the log cannot be copied into the database");
     journal_fail(j, &fail);
+    return true;
 }
 
 static enum err batch_commit(struct journal *j, struct batch *batch,
@@ -218,7 +219,6 @@ static void batch_store(struct journal *j, struct batch *batch) {
     if (err == ERR_FULL || err == ERR_NOMEM) err = batch_save_outcomes(j, batch, &fail);
     if (!err) {
         batch_apply(j, batch);
-        journal_checkpoint(j);
         return;
     }
     if (err == ERR_FULL || err == ERR_NOMEM) return;

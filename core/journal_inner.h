@@ -26,7 +26,7 @@
 enum {
     BATCH_ROWS_MAX = 2000, // of one transaction: events, deliveries, outcomes
     BATCH_CPU_MS = 3,      // what planning one may take; the commit comes on top
-    BATCH_CPU_MS_MAX = 8,  // when the disk takes longer: as long as that
+    BATCH_CPU_MS_MAX = 5,  // when the disk takes longer: as long as that
     STARTS_A_TURN = 512,   // jobs started before others get a look in
     STARTS_MS = 2,         // and how long that may take
     PAGES_A_TURN = 4,      // pages fetched likewise
@@ -131,9 +131,10 @@ struct journal {
 
     int64_t full_until_ns; // the disk is full: outcomes wait until then
     int64_t space_checked_ns, retire_ns, retire_age_ms, ballast_ns;
-    uint64_t space_left;
+    uint64_t space_left, space_reserve;
     bool low_space, ballast_out, retiring;
-    bool failed; // the store is of no use any more
+    bool failed;   // the store is of no use any more
+    bool rest_due; // the last turn was a batch
     bool stopping, closed;
     int64_t stop_by_ns, longest_turn_ns;
     int64_t commit_ns, longest_disk_ns; // waits for the disk: the last commit, the worst
@@ -152,8 +153,8 @@ void journal_fail(struct journal *j, const struct fail *fail);
 // journal_batch.c: takes what waits, in order, as far as one transaction goes.
 void batch_run(struct journal *j);
 void batch_note_rows(struct batch *batch, size_t rows); // so many more were planned
-// Copies a part of the store's log into the database when it is due.
-void journal_checkpoint(struct journal *j);
+// Copies the store's log into the database when it is due; true when it was.
+bool journal_checkpoint(struct journal *j);
 // A transaction of `plan` alone, committed with the webhooks' states, or rolled
 // back with them. ERR_IO has been told by journal_fail.
 enum err journal_transaction(struct journal *j,

@@ -145,7 +145,6 @@ bool moves_step(struct journal *j) {
     apply_step(j, &step);
     move->moved += step.moved;
     if (step.moved < MOVES_A_STEP) move->states &= move->states - 1;
-    journal_checkpoint(j);
     return true;
 }
 
