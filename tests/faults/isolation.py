@@ -82,7 +82,15 @@ class Ratio:
         return {"p99_a_ms": round(a, 2), "p99_b_ms": round(b, 2), "p50_a_ms": round(percentile(self.latency["A"], 0.5), 2),
                 "p50_b_ms": round(percentile(self.latency["B"], 0.5), 2), "ratio": round(b / a, 2) if a else 0, "measured": len(self.latency["B"]),
                 "missing": self.missing, "refused": self.refused, "doubled": doubled, "cpu_ratio": round(self.cpu["B"] / max(self.cpu["A"], 0.01), 2),
-                "turn_ms": status(self.w.data)["longest_turn_ms"]}
+                **turns(self.w.data)}
+
+
+def turns(data):
+    """R36: the loops' turns, by the clock without the disk's part and by the processor's time; and the disk's longest wait."""
+    of = status(data)
+    most = {kind: {loop: max(l[kind] for l in of["loops"] if l["loop"] == loop) for loop in ("api", "journal", "worker")}
+            for kind in ("max_ms", "p999_ms", "cpu_max_ms", "cpu_p999_ms")}
+    return {"turns": most, "disk_ms": of["longest_disk_ms"]}
 
 
 def healthy(w, sink, more="", functions="", host=None):
@@ -152,13 +160,14 @@ def r33(o):
         sink = w.sink()
         healthy(w, sink)
         for n in range(o.dead):
-            w.hook(f"d{n}", hook(f"d{n}", f"http://127.0.{1 + n // 250}.{1 + n % 250}:{port}", retry))
+            text = hook(f"d{n}", f"http://127.0.{1 + n // 250}.{1 + n % 250}:{port}", retry)
+            w.hook(f"d{n}", text.replace(f'TO = "d{n}"', 'TO = "dead"') if o.fan else text)
         engine = w.engine()
 
-        def trouble(stop, round_):  # as many events as the healthy ones get, to one after the other
-            poster, start, n = Poster(engine.port), time.monotonic(), 0
-            while not stop.wait(max(0, start + n / o.rate - time.monotonic())):
-                poster.send(event(f"dead{round_}_{n}", f"d{n % o.dead}"))
+        def trouble(stop, round_):  # one a second for all of them; or as many events as the healthy ones get, to one after the other
+            poster, start, n, rate = Poster(engine.port), time.monotonic(), 0, 1 if o.fan else o.rate
+            while not stop.wait(max(0, start + n / rate - time.monotonic())):
+                poster.send(event(f"dead{round_}_{n}", "dead" if o.fan else f"d{n % o.dead}"))
                 n += 1
 
         result = Ratio(o, w, sink, engine).run({}, trouble)
@@ -223,6 +232,60 @@ def r35(o):
             result["big"] = store.of_hook("big")["delivered"]
         result["ok"] = result["ok"] and (o.defect or result["big"] == o.burst // o.rounds * o.rounds)
         return result
+
+
+def r36(o):
+    """everything at once: fan-outs, bursts of large requests, hanging endpoints, edits, a removed webhook with a backlog, lists"""
+    with Workspace() as w, Hostile() as hostile:
+        sink, count, fan = w.sink(), int(o.seconds * o.rounds * 1500), 20
+        healthy(w, sink, "concurrency = 64, ")
+        for k in range(fan):
+            w.hook(f"f{k}", hook(f"f{k}", sink.url, "concurrency = 64, ").replace(f'TO = "f{k}"', 'TO = "all"'))
+        for k in range(5):
+            w.hook(f"x{k}", hook(f"x{k}", "URL", QUICK_RETRY).replace(f'"URL/x{k}"', f'"http://127.0.0.1:{hostile.ports["http"]}/hang"'))
+        backlog = hook("gone", sink.url, 'rate = "1/s", ')
+        w.hook("gone", backlog)
+        engine = w.engine()
+        stop, acked, lock = threading.Event(), [0], threading.Lock()
+
+        def burst(kind, each, to, n):
+            poster = Poster(engine.port)
+            for start in range(0, n, each):
+                if stop.is_set():
+                    break
+                if poster.send([event(f"{kind}{start + i}", to(start + i)) for i in range(each)])[0] == 202:
+                    with lock:
+                        acked[0] += each
+
+        def disturb():
+            n = 0
+            while not stop.wait(0.3):
+                n += 1
+                w.hook(f"h{n % HEALTHY}", hook(f"h{n % HEALTHY}", sink.url, f"concurrency = 64, timeout = {10 + n % 50}, "))
+                status(w.data)
+                w.tuma("log", "--json", "--limit", "1000")
+                if o.defect:  # the defect: a process that stands still is what the monitor must see
+                    engine.process.process.send_signal(signal.SIGSTOP)
+                    time.sleep(0.3)
+                    engine.process.process.send_signal(signal.SIGCONT)
+                if n == 8:
+                    (w.scripts / "gone.lua").unlink()
+
+        threads = [threading.Thread(target=burst, args=a, daemon=True) for a in (
+            ("all", 100, lambda n: "all", count // 20), ("big", 1000, lambda n: f"h{n % HEALTHY}", count * 2), ("hang", 10, lambda n: f"x{n % 5}", count // 10),
+            ("gone", 1000, lambda n: "gone", count))]
+        beside = threading.Thread(target=disturb, daemon=True)
+        for t in (*threads, beside):
+            t.start()
+        for t in threads:
+            t.join()
+        time.sleep(o.seconds)
+        stop.set()
+        beside.join()
+        result = turns(w.data)
+        within = all(v <= 50 for v in result["turns"]["cpu_max_ms"].values()) and all(v <= 10 for v in result["turns"]["cpu_p999_ms"].values())
+        stood = max(result["turns"]["max_ms"].values())
+        return {"acked": acked[0], **result, "within": within, "ok": within and not (o.defect and stood > 250)}
 
 
 def r37(o):
@@ -452,7 +515,7 @@ def r50(o):
             "ratio": max(r["ratio"] for r in kinds.values())}
 
 
-EXPERIMENTS = {"R30": r30, "R31": r31, "R32": r32, "R33": r33, "R34": r34, "R35": r35, "R37": r37, "R38": r38, "R39": r39, "R40": r40, "R50": r50}
+EXPERIMENTS = {"R30": r30, "R31": r31, "R32": r32, "R33": r33, "R34": r34, "R35": r35, "R36": r36, "R37": r37, "R38": r38, "R39": r39, "R40": r40, "R50": r50}
 
 
 def arguments(**more):
@@ -464,6 +527,7 @@ def arguments(**more):
     p.add_argument("--seed", type=int, default=int(time.time()))
     p.add_argument("--patience", type=float, default=20, help="seconds until a healthy delivery counts as missing")
     p.add_argument("--dead", type=int, default=1000)
+    p.add_argument("--fan", action="store_true", help="R33: one event a second for all the dead ones")
     p.add_argument("--burst", type=int, default=50000)
     p.add_argument("--slow", type=int, default=300)
     p.add_argument("--endpoints", type=int, default=10, help="of R38")
