@@ -288,7 +288,7 @@ static ESCAPE_AVX2 char *json_avx2(char *to, struct slice s, bool *bad_utf8) {
 }
 
 ESCAPE_AVX2_INLINE __m128i load_upto16(const char *p, size_t n) {
-    if (n >= 16 || escape_same_page(p, 16)) return _mm_loadu_si128((const __m128i *)p);
+    if (escape_same_page(p, 16)) return _mm_loadu_si128((const __m128i *)p);
     char copy[16];
     memset(copy, 0, sizeof copy);
     memcpy(copy, p, n);
@@ -318,33 +318,38 @@ ESCAPE_AVX2_INLINE char *url_block(char *to, __m128i v, uint32_t bits) {
     return url_group(to, _mm_unpackhi_epi64(c, d), bits >> 12 & 15);
 }
 
-ESCAPE_AVX2_INLINE char *percent(char *to, struct slice s, const uint8_t *keep, bool plus) {
-    const __m128i by_low = _mm_loadu_si128((const __m128i *)keep);
-    const __m128i by_high = _mm_loadu_si128((const __m128i *)high_bit);
-    while (s.n) {
-        size_t n = s.n < 16 ? s.n : 16;
-        __m128i v = load_upto16(s.p, n);
-        __m128i high = _mm_and_si128(_mm_srli_epi16(v, 4), _mm_set1_epi8(15));
-        // A byte from 0x80 on looks up 0 in by_high.
-        __m128i kept = _mm_and_si128(_mm_shuffle_epi8(by_low, _mm_and_si128(v, _mm_set1_epi8(15))),
-                                     _mm_shuffle_epi8(by_high, high));
-        uint32_t bits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(kept, _mm_setzero_si128()));
-        if (plus) {
-            __m128i space = _mm_cmpeq_epi8(v, _mm_set1_epi8(' '));
-            v = _mm_blendv_epi8(v, _mm_set1_epi8('+'), space);
-            bits &= ~(uint32_t)_mm_movemask_epi8(space);
-        }
-        bits &= _bzhi_u32(0xFFFF, (uint32_t)n);
-        if (bits) {
-            // The bytes past the end went out too, one for one.
-            to = url_block(to, v, bits) - (16 - n);
-        } else {
-            _mm_storeu_si128((__m128i *)to, v);
-            to += n;
-        }
-        s = slice(s.p + n, s.n - n);
+struct percent_sets {
+    __m128i by_low, by_high; // the kept bytes, see url_keep
+    bool plus;
+};
+
+// The first n of 16 bytes. Those past the end go out too, one for one.
+ESCAPE_AVX2_INLINE char *percent_block(char *to, __m128i v, size_t n, struct percent_sets sets) {
+    const __m128i nibble = _mm_set1_epi8(15);
+    // A byte from 0x80 on looks up 0 in by_high.
+    __m128i low = _mm_shuffle_epi8(sets.by_low, _mm_and_si128(v, nibble));
+    __m128i high = _mm_shuffle_epi8(sets.by_high, _mm_and_si128(_mm_srli_epi16(v, 4), nibble));
+    __m128i lost = _mm_cmpeq_epi8(_mm_and_si128(low, high), _mm_setzero_si128());
+    uint32_t bits = (uint32_t)_mm_movemask_epi8(lost);
+    if (sets.plus) {
+        __m128i space = _mm_cmpeq_epi8(v, _mm_set1_epi8(' '));
+        v = _mm_blendv_epi8(v, _mm_set1_epi8('+'), space);
+        bits &= ~(uint32_t)_mm_movemask_epi8(space);
     }
-    return to;
+    if (n < 16) bits = _bzhi_u32(bits, (uint32_t)n);
+    if (bits) return url_block(to, v, bits) - (16 - n);
+    _mm_storeu_si128((__m128i *)to, v);
+    return to + n;
+}
+
+ESCAPE_AVX2_INLINE char *percent(char *to, struct slice s, const uint8_t *keep, bool plus) {
+    const struct percent_sets sets = { _mm_loadu_si128((const __m128i *)keep),
+                                       _mm_loadu_si128((const __m128i *)high_bit), plus };
+    const char *p = s.p, *end = s.p + s.n;
+    for (; end - p >= 16; p += 16)
+        to = percent_block(to, _mm_loadu_si128((const __m128i *)p), 16, sets);
+    size_t n = (size_t)(end - p);
+    return n ? percent_block(to, load_upto16(p, n), n, sets) : to;
 }
 
 static ESCAPE_AVX2 char *url_avx2(char *to, struct slice s) {
