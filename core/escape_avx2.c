@@ -226,14 +226,17 @@ ESCAPE_AVX2_INLINE struct json_block json_look(__m256i v, uint32_t bits) {
     return (struct json_block){ _mm256_blendv_epi8(v, letter, control), bits, slow & bits };
 }
 
-ESCAPE_AVX2_INLINE char *json_group(char *to, const char *p, __m128i bytes, uint32_t bits,
-                                    uint32_t slow, size_t n) {
-    if (__builtin_expect(slow != 0, 0)) {
-        if (slow & (slow - 1)) return json_group_slow(to, p, bits, n);
-        return json_group_unicode(to, p, bytes, bits, slow, n);
-    }
+ESCAPE_AVX2_INLINE char *json_group(char *to, __m128i bytes, uint32_t bits, size_t n) {
     _mm_storeu_si128((__m128i *)to, json_spread_group(bytes, bits));
     return to + n + (unsigned)_mm_popcnt_u32(bits);
+}
+
+// The same where some may become \u00XX.
+ESCAPE_AVX2_INLINE char *json_group_any(char *to, const char *p, __m128i bytes, uint32_t bits,
+                                        uint32_t slow, size_t n) {
+    if (!slow) return json_group(to, bytes, bits, n);
+    if (slow & (slow - 1)) return json_group_slow(to, p, bits, n);
+    return json_group_unicode(to, p, bytes, bits, slow, n);
 }
 
 // How many of the eight bytes from `at` on are among the first n.
@@ -249,10 +252,16 @@ ESCAPE_AVX2_INLINE char *json_block(char *to, const char *p, __m256i v, uint32_t
     __m128i a = _mm_unpacklo_epi64(low, slashes), c = _mm_unpackhi_epi64(low, slashes);
     __m128i d = _mm_unpacklo_epi64(high, slashes), e = _mm_unpackhi_epi64(high, slashes);
     // A group past the end is empty: it writes nothing that stays.
-    to = json_group(to, p, a, b.bits & 0xFF, b.slow & 0xFF, live_in(n, 0));
-    to = json_group(to, p + 8, c, b.bits >> 8 & 0xFF, b.slow >> 8 & 0xFF, live_in(n, 8));
-    to = json_group(to, p + 16, d, b.bits >> 16 & 0xFF, b.slow >> 16 & 0xFF, live_in(n, 16));
-    return json_group(to, p + 24, e, b.bits >> 24, b.slow >> 24, live_in(n, 24));
+    if (__builtin_expect(!b.slow, 1)) {
+        to = json_group(to, a, b.bits & 0xFF, live_in(n, 0));
+        to = json_group(to, c, b.bits >> 8 & 0xFF, live_in(n, 8));
+        to = json_group(to, d, b.bits >> 16 & 0xFF, live_in(n, 16));
+        return json_group(to, e, b.bits >> 24, live_in(n, 24));
+    }
+    to = json_group_any(to, p, a, b.bits & 0xFF, b.slow & 0xFF, live_in(n, 0));
+    to = json_group_any(to, p + 8, c, b.bits >> 8 & 0xFF, b.slow >> 8 & 0xFF, live_in(n, 8));
+    to = json_group_any(to, p + 16, d, b.bits >> 16 & 0xFF, b.slow >> 16 & 0xFF, live_in(n, 16));
+    return json_group_any(to, p + 24, e, b.bits >> 24, b.slow >> 24, live_in(n, 24));
 }
 
 // UTF-8 is checked on the way, from the first byte on that is not ASCII; when
