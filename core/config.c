@@ -54,6 +54,8 @@ const struct setting config_settings[] = {
       "store size that retention aims at, 0: none" },
     { "ballast_bytes", SETTING_INT, AT(ballast_bytes), 0, 1e12, "67108864",
       "disk space kept aside for the full-disk day" },
+    { "reserve_bytes", SETTING_INT, AT(reserve_bytes), 0, 1e15, "0",
+      "free disk space below which events are refused, 0: 5 %, at most 1 GiB" },
     { "drain_s", SETTING_NUMBER, AT(drain_s), 0, 600, "10",
       "how long a stop waits for attempts under way" },
     { "log_level", SETTING_TEXT, AT(log_level), 0, 0, "info", "debug, info, warn, error or off" },

@@ -28,7 +28,7 @@ struct config {
     int64_t script_memory; // bytes
     int64_t in_flight, backlog;
     double retention_days;
-    int64_t retention_bytes, ballast_bytes;
+    int64_t retention_bytes, ballast_bytes, reserve_bytes;
     double drain_s;
     bool require_token; // also on loopback
     const char *log_level, *log_format;

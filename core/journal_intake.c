@@ -6,9 +6,6 @@
 #include "log.h"
 
 enum { SPACE_EVERY_MS = 100 };
-// Events are refused while there is still room to settle and to checkpoint; the
-// log alone may grow by a batch before it is copied back.
-static const uint64_t SPACE_LEAST = 8 << 20, SPACE_LOW = 256 << 20;
 
 void payload_forget(void *user, void *p) {
     struct journal *j = user;
@@ -38,12 +35,13 @@ static void check_space(struct journal *j) {
         return;
     j->space_checked_ns = now_ns;
     j->space_left = store_space_left(j->store);
-    if (j->space_left > 2 * SPACE_LOW) j->low_space = false;
+    j->space_reserve = store_space_reserve(j->store);
+    if (j->space_left > 3 * j->space_reserve) j->low_space = false;
 }
 
 bool intake_open(struct journal *j, enum intake_result *refusal) {
     check_space(j);
-    if (j->space_left < SPACE_LEAST) {
+    if (j->space_left < j->space_reserve) {
         *refusal = INTAKE_FULL;
         return false;
     }
@@ -53,7 +51,7 @@ bool intake_open(struct journal *j, enum intake_result *refusal) {
 
 bool intake_space_is_low(struct journal *j) {
     check_space(j);
-    return j->space_left < SPACE_LOW && j->space_left >= SPACE_LEAST;
+    return j->space_left < 2 * j->space_reserve && j->space_left >= j->space_reserve;
 }
 
 void intake_answer(struct intake *intake) {

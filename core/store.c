@@ -16,6 +16,9 @@ enum {
     // More of it is written over before it is copied: 16 MiB is 10 % faster than 4.
     CHECKPOINT_BYTES = 16 * 1024 * 1024,
     TRUNCATE_BYTES = 64 * 1024 * 1024,
+    RESERVE_SHARE = 20,            // one part in so many
+    RESERVE_MIN = 8 * 1024 * 1024, // the log alone may grow by a batch before it is copied back
+    RESERVE_MAX = 1024 * 1024 * 1024,
 };
 
 // --- Errors that stick ---
@@ -63,6 +66,7 @@ struct store *store_open(const struct store_opts *opts, struct fail *fail) {
     }
     store->lock_fd = -1;
     store->ballast_bytes = opts->ballast_bytes;
+    store->reserve_bytes = opts->reserve_bytes;
     store->checkpoint_bytes = opts->checkpoint_bytes ? opts->checkpoint_bytes : CHECKPOINT_BYTES;
     if (store_take_directory(store, opts, fail) != OK) {
         free_store(store);
@@ -171,6 +175,14 @@ enum err store_checkpoint(struct store *store) {
 uint64_t store_space_left(const struct store *store) {
     struct statvfs fs;
     return statvfs(store->dir, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize : 0;
+}
+
+uint64_t store_space_reserve(const struct store *store) {
+    struct statvfs fs;
+    if (store->reserve_bytes) return store->reserve_bytes;
+    uint64_t share =
+        statvfs(store->dir, &fs) == 0 ? (uint64_t)fs.f_blocks * fs.f_frsize / RESERVE_SHARE : 0;
+    return share < RESERVE_MIN ? RESERVE_MIN : share > RESERVE_MAX ? RESERVE_MAX : share;
 }
 
 uint64_t store_bytes(struct store *store) {

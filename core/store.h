@@ -27,6 +27,7 @@ struct store_opts {
     bool create;             // else a missing store is ERR_NOTFOUND
     bool sync_normal;        // planted defect for the power-cut rig only: synchronous=NORMAL
     size_t ballast_bytes;    // kept free for the full-disk day (64 MiB; 0: none)
+    uint64_t reserve_bytes;  // for store_space_reserve; 0: a share of the file system
     size_t checkpoint_bytes; // log that store_checkpoint lets gather; 0: 16 MiB. Rigs want it small
 };
 
@@ -185,6 +186,9 @@ enum err store_retire(struct store *store, int64_t before_ms, size_t limit, size
 enum err store_checkpoint(struct store *store);
 // Bytes free for ingest on the store's file system, ballast left out.
 uint64_t store_space_left(const struct store *store);
+// With less left than this, events should be refused, so that what is stored can be settled:
+// opts.reserve_bytes, else 5 % of the file system, but 8 MiB to 1 GiB.
+uint64_t store_space_reserve(const struct store *store);
 uint64_t store_bytes(struct store *store); // in use: database without free pages, and log
 // The ballast is a file that keeps space for the full-disk day: released, there
 // is room to settle and to retire. Restore: ERR_FULL while there is no room for it.

@@ -193,6 +193,7 @@ struct store {
     char uid[8];
     char dir[STORE_PATH], path[STORE_PATH], wal[STORE_PATH], ballast[STORE_PATH];
     size_t ballast_bytes, checkpoint_bytes;
+    uint64_t reserve_bytes;
     dev_t device;
     ino_t inode, wal_inode; // of the files; another one at the path means it was replaced
 

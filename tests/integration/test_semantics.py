@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import subprocess
 import time
 
@@ -84,6 +85,31 @@ def test_pause_holds_and_resume_lets_go():
         equal(len(r.requests), 0)
         equal(w.tuma("scripts", "resume", "crm").returncode, 0)
         r.wait(1)
+
+
+def test_with_little_space_left_events_are_refused_and_what_is_stored_is_delivered():
+    with Workspace() as w, Receiver(lambda q: 200 if q["number"] > 1 else 503) as r:
+        w.hook("crm", hook(r.url, "retry = { 2 }"))
+        engine = w.engine()
+        engine.post(event(1))
+        r.wait(1)
+        engine.process.stop()
+        engine = w.engine("--reserve-bytes", str(10**15))
+        status, problem, headers = engine.post(event(2))
+        check(status == 503 and "storage_full" in problem["type"], f"{status} {problem}")
+        check("retry-after" in headers, "when to try again")
+        r.wait(2)
+        until(lambda: engine.states() == {"delivered": 1}, 10, "the stored one is delivered")
+
+
+def test_low_space_is_told_while_it_can_be():
+    with Workspace() as w, Receiver() as r:
+        w.hook("ops", hook(r.url).replace("call.*", "store.low_space"))
+        left = os.statvfs(w.path).f_bavail * os.statvfs(w.path).f_frsize
+        engine = w.engine("--reserve-bytes", str(left * 2 // 3))
+        engine.post(event(1))
+        r.wait(1)
+        equal([row["type"] for row in engine.log()], ["store.low_space"])
 
 
 def test_signatures_verify():

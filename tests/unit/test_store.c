@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "store_fixture.h"
@@ -461,6 +462,18 @@ static void *read_along(void *user) {
     return NULL;
 }
 
+static void a_share_of_the_disk_is_reserved_unless_it_is_said_how_much(void) {
+    start();
+    struct statvfs fs;
+    CHECK_INT(statvfs(dir, &fs), 0);
+    uint64_t share = fs.f_blocks * fs.f_frsize / 20, most = 1 << 30, least = 8 << 20;
+    CHECK(store_space_reserve(store) == (share > most ? most : share < least ? least : share));
+    store_close(store);
+    store = store_open(&(struct store_opts){ .dir = dir, .reserve_bytes = 12345 }, &fail);
+    CHECK(store_space_reserve(store) == 12345);
+    finish();
+}
+
 static void a_reader_in_another_thread_sees_whole_commits_only(void) {
     start();
     atomic_int torn = 0;
@@ -504,6 +517,8 @@ static const struct check_case cases[] = {
       the_last_events_come_newest_first_and_stop_on_request },
     { "store: a reader in another process does not disturb the writer",
       a_reader_in_another_process_cannot_write },
+    { "store: a share of the disk is reserved unless it is said how much",
+      a_share_of_the_disk_is_reserved_unless_it_is_said_how_much },
     { "store: the ballast is held, given and taken back",
       the_ballast_is_held_given_and_taken_back },
     { "store: a reader in another thread sees whole commits only",
