@@ -111,16 +111,9 @@ static inline struct slice member_raw(const struct envelope *e, enum member memb
     return e->seen >> member & 1 ? e->members[member] : slice(NULL, 0);
 }
 
-static void empty_table(struct envelope *e) {
-    struct tag_set *tags = &e->event->tags;
-    if (tags->count) memset(tags->values, 0, tags->count * sizeof *tags->values);
-    tags->extras = NULL;
-    tags->extras_count = 0;
-}
-
 // The object at the scan, into the table.
 static bool read_tags(struct envelope *e) {
-    if (e->in_table) empty_table(e);
+    if (e->in_table) tag_set_clear(&e->event->tags);
     e->in_table = e->scan.p;
     e->scan.keys_left = e->keys_max;
     bool good = event_scan_tags(&e->scan, &e->text, &e->event->tags);
@@ -410,7 +403,7 @@ static bool settle_tags(struct envelope *e, struct slice raw) {
     e->event->json = none ? S("{}") : raw;
     if (e->in_table == (none ? NULL : raw.p)) return true;
     if (none) {
-        empty_table(e);
+        tag_set_clear(&e->event->tags);
         return true;
     }
     e->scan.p = raw.p;

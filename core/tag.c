@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "json.h"
+#include "map.h"
 
 enum { SLOTS = 2 * TAG_IDS_MAX };
 
@@ -119,11 +120,46 @@ bool tag_set_init(struct tag_set *set, struct arena *arena) {
     return set->values != NULL;
 }
 
-// The extra named `name`, or NULL. An event has at most a few hundred of them.
+void tag_set_clear(struct tag_set *set) {
+    if (set->count) memset(set->values, 0, set->count * sizeof *set->values);
+    set->extras = NULL;
+    set->slots = NULL;
+    set->extras_count = 0;
+}
+
+// From FEW on, extras are found by hash: an event may bring a thousand names.
+enum { FEW = 16, SLOTS_OF_EXTRAS = 256 };
+
+static struct tag_extra **slot_of_extra(const struct tag_set *set, struct slice name) {
+    return &set->slots[map_hash(name) % SLOTS_OF_EXTRAS];
+}
+
+// The extra named `name`, or NULL.
 static struct tag_extra *find_extra(const struct tag_set *set, struct slice name) {
-    for (struct tag_extra *e = set->extras; e; e = e->next)
-        if (slice_eq(e->name, name)) return e;
-    return NULL;
+    struct tag_extra *e = set->slots ? *slot_of_extra(set, name) : set->extras;
+    while (e && !slice_eq(e->name, name)) e = set->slots ? e->next_in_slot : e->next;
+    return e;
+}
+
+static void put_in_slot(struct tag_set *set, struct tag_extra *extra) {
+    struct tag_extra **slot = slot_of_extra(set, extra->name);
+    extra->next_in_slot = *slot;
+    *slot = extra;
+}
+
+static struct tag_extra *add_extra(struct tag_set *set, struct slice name) {
+    if (set->extras_count == FEW) {
+        set->slots = arena_zalloc(set->arena, SLOTS_OF_EXTRAS, sizeof *set->slots);
+        if (!set->slots) return NULL;
+        for (struct tag_extra *e = set->extras; e; e = e->next) put_in_slot(set, e);
+    }
+    struct tag_extra *extra = arena_alloc(set->arena, sizeof *extra);
+    if (!extra) return NULL;
+    *extra = (struct tag_extra){ .name = name, .next = set->extras };
+    set->extras = extra;
+    set->extras_count++;
+    if (set->slots) put_in_slot(set, extra);
+    return extra;
 }
 
 bool tag_set_put(struct tag_set *set, struct slice name, struct tag_value value) {
@@ -133,15 +169,9 @@ bool tag_set_put(struct tag_set *set, struct slice name, struct tag_value value)
         return true;
     }
     struct tag_extra *extra = find_extra(set, name);
-    if (!extra) {
-        extra = arena_alloc(set->arena, sizeof *extra);
-        if (!extra) return false;
-        *extra = (struct tag_extra){ .name = name, .next = set->extras };
-        set->extras = extra;
-        set->extras_count++;
-    }
-    extra->value = value;
-    return true;
+    if (!extra) extra = add_extra(set, name);
+    if (extra) extra->value = value;
+    return extra != NULL;
 }
 
 struct tag_value tag_set_get(const struct tag_set *set, uint16_t id) {

@@ -52,7 +52,7 @@ bool tag_name_from_key(struct slice key, char out[TAG_NAME_MAX], size_t *n);
 struct tag_extra {
     struct slice name; // upper case
     struct tag_value value;
-    struct tag_extra *next;
+    struct tag_extra *next, *next_in_slot;
 };
 
 // The values of one event. Memory is its owner's arena.
@@ -61,11 +61,14 @@ struct tag_set {
     struct tag_value *values; // by id
     uint16_t count; // values[0 … count-1] are valid; a larger id may be among the extras
     struct tag_extra *extras;
+    struct tag_extra **slots; // the extras by hash, once they are many
     uint32_t extras_count;
 };
 
 // An empty set with room for every id known now, in `arena`. False on no memory.
 bool tag_set_init(struct tag_set *set, struct arena *arena);
+// Makes the set empty again.
+void tag_set_clear(struct tag_set *set);
 // Sets a value by name (upper case); last one wins. The bytes are borrowed. False on no memory.
 bool tag_set_put(struct tag_set *set, struct slice name, struct tag_value value);
 // The value under `id`; kind is TAG_ABSENT when there is none.

@@ -90,6 +90,30 @@ static void a_name_interned_later_finds_its_value(void) {
     arena_deinit(&arena);
 }
 
+static void a_thousand_unknown_names_stay_apart(void) {
+    enum { NAMES = 1000 };
+    static char names[NAMES][16], values[NAMES][8];
+    struct arena arena;
+    struct tag_set set;
+    arena_init(&arena, 1 << 20);
+    CHECK(tag_set_init(&set, &arena));
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < NAMES; i++) {
+            snprintf(names[i], sizeof names[i], "UNKNOWN_%d", i);
+            snprintf(values[i], sizeof values[i], "%d", round * NAMES + i);
+            CHECK(tag_set_put(&set, slice_str(names[i]), tag_text(slice_str(values[i]))));
+            int last = round ? NAMES - 1 : i;
+            struct tag_value v = tag_set_get_name(&set, slice_str(names[last]));
+            CHECK_SLICE(slice(v.p, v.n), slice_str(values[last]));
+        }
+        CHECK_INT(set.extras_count, NAMES);
+        CHECK_INT(tag_set_get_name(&set, S("UNKNOWN_1000")).kind, TAG_ABSENT);
+    }
+    tag_set_clear(&set);
+    CHECK_INT(tag_set_get_name(&set, S("UNKNOWN_1")).kind, TAG_ABSENT);
+    arena_deinit(&arena);
+}
+
 static bool count_until_two(void *user, struct slice name, struct tag_value value) {
     int *seen = user;
     CHECK(name.n && value.kind != TAG_ABSENT);
@@ -136,6 +160,7 @@ static const struct check_case cases[] = {
     { "custom keys become upper case", custom_keys_become_upper_case },
     { "the last value of a name wins", the_last_value_of_a_name_wins },
     { "a name interned later finds its value", a_name_interned_later_finds_its_value },
+    { "a thousand unknown names stay apart", a_thousand_unknown_names_stay_apart },
     { "a walk sees every value and stops when told", a_walk_sees_every_value_and_stops_when_told },
     { "text undoes JSON escapes", text_undoes_json_escapes },
 };
