@@ -16,7 +16,7 @@
 #include "http_problem.h"
 #include "server_inner.h"
 
-enum { BACKLOG = 1024 };
+enum { BACKLOG = 1024, ACCEPT_AGAIN_MS = 50 };
 
 // --- deadlines ---
 
@@ -114,6 +114,7 @@ static void close_handles(struct server *server) {
     close_handle(&server->listener.handle);
     close_handle((uv_handle_t *)&server->timer);
     close_handle((uv_handle_t *)&server->drain);
+    close_handle((uv_handle_t *)&server->again);
     close_handle((uv_handle_t *)&server->prepare);
     close_handle((uv_handle_t *)&server->check);
 }
@@ -187,10 +188,22 @@ static void name_peer(struct connection *connection) {
     snprintf(connection->peer, sizeof connection->peer, six ? "[%s]:%u" : "%s:%u", ip, ntohs(port));
 }
 
+static void on_connection(uv_stream_t *listener, int status);
+
+static void on_again(uv_timer_t *timer) {
+    struct server *server = timer->data;
+    if (!server->draining) on_connection(&server->listener.stream, 0);
+}
+
+// libuv offers nothing more until what it offered is accepted, so who finds no memory waits.
 static void on_connection(uv_stream_t *listener, int status) {
     struct server *server = listener->data;
-    struct connection *connection = status == 0 ? connection_new(server) : NULL;
-    if (!connection) return;
+    if (status) return;
+    struct connection *connection = connection_new(server);
+    if (!connection) {
+        uv_timer_start(&server->again, on_again, ACCEPT_AGAIN_MS, 0);
+        return;
+    }
     if (uv_accept(listener, &connection->handle.stream)) {
         connection_close(connection);
         return;
@@ -281,6 +294,7 @@ static void init_handles(struct server *server) {
     uv_loop_t *loop = server->loop;
     uv_timer_init(loop, &server->timer);
     uv_timer_init(loop, &server->drain);
+    uv_timer_init(loop, &server->again);
     uv_prepare_init(loop, &server->prepare);
     uv_check_init(loop, &server->check);
     if (server->opts.path)
@@ -288,10 +302,10 @@ static void init_handles(struct server *server) {
     else
         uv_tcp_init(loop, &server->listener.tcp);
     server->listener.handle.data = server->timer.data = server->drain.data = server;
-    server->prepare.data = server->check.data = server;
+    server->prepare.data = server->check.data = server->again.data = server;
     uv_prepare_start(&server->prepare, on_prepare);
     uv_check_start(&server->check, on_check);
-    server->handles = 5;
+    server->handles = 6;
 }
 
 struct server *server_new(uv_loop_t *loop, const struct server_opts *opts, struct fail *fail) {

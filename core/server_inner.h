@@ -41,6 +41,7 @@ struct server {
     union listener listener;
     uv_timer_t timer; // the earliest deadline of all
     uv_timer_t drain;
+    uv_timer_t again;     // a connection waits for memory
     uv_prepare_t prepare; // answers given from timers go out before the loop sleeps,
     uv_check_t check;     // those given by I/O callbacks right after them
     unsigned handles;     // of the server itself, still open
