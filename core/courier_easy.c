@@ -143,6 +143,20 @@ static bool set_method(CURL *easy, const struct request *request, struct arena *
     return ok && (natural || method.p);
 }
 
+// Without memory libcurl 7.88 forgets the query of a URL and sends the rest; a target that is
+// given is taken as it is, or the option fails. Bytes past ASCII are left to it to encode.
+static bool set_target(struct flight *flight) {
+    struct slice rest = flight->parts.path_and_rest, target = { 0 };
+    for (size_t i = 0; i < rest.n; i++)
+        if ((unsigned char)rest.p[i] >= 0x80) rest.n = 0;
+    rest.n = rest.n ? slice_find(rest, '#') : 0;
+    if (rest.n)
+        target = arena_printf(flight->transfer->arena, "%s%.*s", *rest.p == '/' ? "" : "/",
+                              SLICE_FMT(rest));
+    return (target.p || !rest.n) &&
+           curl_easy_setopt(flight->easy, CURLOPT_REQUEST_TARGET, target.p) == CURLE_OK;
+}
+
 static bool set_certificate(struct flight *flight) {
     const struct transfer *transfer = flight->transfer;
     CURL *easy = flight->easy;
@@ -160,7 +174,7 @@ bool easy_prepare(struct flight *flight, int64_t timeout_ms) {
     int64_t connect_ms =
         transfer->connect_timeout_ms > 0 ? transfer->connect_timeout_ms : CONNECT_TIMEOUT_MS;
     struct slice url = arena_dup(transfer->arena, transfer->request->url);
-    bool ok = url.p && set_headers(flight) && set_certificate(flight) &&
+    bool ok = url.p && set_target(flight) && set_headers(flight) && set_certificate(flight) &&
               set_method(easy, transfer->request, transfer->arena);
     SET(CURLOPT_URL, url.p);
     SET(CURLOPT_RESOLVE, flight->pin.data ? &flight->pin : NULL);
