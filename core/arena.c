@@ -65,6 +65,10 @@ struct slice arena_dup(struct arena *arena, struct slice s) {
     return slice(p, s.n);
 }
 
+bool arena_is_full(const struct arena *arena, size_t n) {
+    return n > SIZE_MAX - ALIGN || ((n + ALIGN) & ~(size_t)(ALIGN - 1)) > arena->max - arena->used;
+}
+
 struct slice arena_printf(struct arena *arena, const char *format, ...) {
     va_list args, again;
     va_start(args, format);

@@ -3,6 +3,7 @@
 #ifndef TUMA_ARENA_H
 #define TUMA_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "slice.h"
@@ -27,6 +28,8 @@ void *arena_alloc(struct arena *arena, size_t n);
 void *arena_zalloc(struct arena *arena, size_t count, size_t size);
 // A copy of `s` with a NUL behind it (not counted in n); p is NULL on failure.
 struct slice arena_dup(struct arena *arena, struct slice s);
+// True when `n` bytes more are past the maximum: what tells a limit from a lack of memory.
+bool arena_is_full(const struct arena *arena, size_t n);
 // Formatted text with a NUL behind it; p is NULL on failure.
 struct slice arena_printf(struct arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

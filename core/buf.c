@@ -28,7 +28,7 @@ char *buf_reserve(struct buf *buf, size_t n) {
     if (capacity > buf->max) capacity = buf->max;
     char *p = realloc(buf->p, capacity);
     if (!p) {
-        buf->failed = true;
+        buf->failed = buf->no_memory = true;
         return NULL;
     }
     buf->p = p;

@@ -12,8 +12,9 @@
 struct buf {
     char *p;
     size_t n, capacity;
-    size_t max;  // appending past this fails
-    bool failed; // an append did not fit or malloc said no; stays set until buf_clear
+    size_t max;     // appending past this fails
+    bool failed;    // an append did not fit or malloc said no; stays set until buf_clear
+    bool no_memory; // it was malloc
 };
 
 // An empty buffer that never holds more than `max` bytes; allocates nothing yet.
@@ -22,7 +23,7 @@ void buf_deinit(struct buf *buf);
 // Forgets the content and the failure, keeps the memory.
 static inline void buf_clear(struct buf *buf) {
     buf->n = 0;
-    buf->failed = false;
+    buf->failed = buf->no_memory = false;
 }
 
 // Room for `n` more bytes behind the content; returns where they go, or NULL

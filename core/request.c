@@ -110,7 +110,9 @@ static enum err seal_text(struct slice text, const struct seal *seal, struct are
         text = slice_from(text, length);
     }
     if (err == OK) *to = arena_dup(arena, buf_slice(&out));
-    if (err == OK && (out.failed || !to->p))
+    if (err == OK && (out.no_memory || (!out.failed && !to->p)))
+        err = fail_set(seal->fail, ERR_NOMEM, 0, "no_memory", "no memory for the request");
+    else if (err == OK && out.failed)
         err = fail_set(seal->fail, ERR_LIMIT, 0, "render_too_large", "the request grew too large");
     buf_deinit(&out);
     return err;

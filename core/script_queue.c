@@ -253,7 +253,9 @@ static void check_again(struct script_call *call) {
 static bool read_answer(struct script_call *call, struct slice body, struct wire_done *done) {
     struct slice kept = arena_dup(call->arena, body);
     if (!kept.p) {
-        script_call_set(call, SCRIPT_ERROR, "result", "the result is too large for its delivery");
+        bool full = arena_is_full(call->arena, body.n);
+        script_call_set(call, full ? SCRIPT_ERROR : SCRIPT_GONE, "result",
+                        full ? "the result is too large for its delivery" : "no memory");
         return true;
     }
     if (!wire_take_done(kept, done, call->arena)) return false;

@@ -15,12 +15,15 @@
 
 enum { STARTS_A_TURN = 24, STARTS_MS = 2 }; // sockets that are ready come in between
 
-static void keep_request(struct task *task, const struct request *request, struct slice *to) {
+// What is sent must be in the store for the next attempt, so who cannot keep it does not send.
+static enum err keep_request(struct job *job, const struct request *request, struct slice *to) {
     struct buf packed;
     buf_init(&packed, REQUEST_BODY_MAX + REQUEST_URL_MAX + REQUEST_HEADER_BYTES_MAX * 2 + 65536);
     request_pack(request, &packed);
-    if (!packed.failed) *to = arena_dup(&task->job->arena, buf_slice(&packed));
+    bool full = !packed.failed && arena_is_full(&job->arena, packed.n);
+    *to = packed.failed ? slice(NULL, 0) : arena_dup(&job->arena, buf_slice(&packed));
     buf_deinit(&packed);
+    return to->p ? OK : full ? ERR_LIMIT : ERR_NOMEM;
 }
 
 static void stop_with(struct task *task, enum verdict verdict, struct slice reason) {
@@ -40,13 +43,13 @@ static void render_plainly(struct task *task) {
                        ? hook_render(job->hook, &tags, &job->arena, &task->request, &notes, &fail)
                        : fail_set(&fail, ERR_NOMEM, 0, "no_memory", "no memory for the tags");
     job->unresolved = template_notes_text(&notes);
+    if (err == OK) err = keep_request(job, &task->request, &job->request);
     if (err != OK) {
-        stop_with(task, VERDICT_PARK,
+        stop_with(task, err == ERR_NOMEM ? VERDICT_LOCAL : VERDICT_PARK,
                   arena_printf(&job->arena, "%s: %s%s%s", fail.type, fail.path,
                                fail.path[0] ? ": " : "", fail.text));
         return;
     }
-    keep_request(task, &task->request, &job->request);
     worker_send(task);
 }
 
@@ -58,10 +61,18 @@ static void take_requests(struct task *task) {
         return;
     }
     task->request = call->requests[0];
-    keep_request(task, &task->request, &job->request);
     job->more = arena_zalloc(&job->arena, call->requests_count, sizeof *job->more);
-    for (size_t i = 1; job->more && i < call->requests_count; i++)
-        keep_request(task, &call->requests[i], &job->more[job->more_count++]);
+    enum err err = job->more ? keep_request(job, &task->request, &job->request) : ERR_NOMEM;
+    for (size_t i = 1; !err && i < call->requests_count; i++)
+        err = keep_request(job, &call->requests[i], &job->more[i - 1]);
+    if (err) {
+        job->request = slice(NULL, 0);
+        job->changes = NULL; // the stages will run again
+        stop_with(task, err == ERR_NOMEM ? VERDICT_LOCAL : VERDICT_PARK,
+                  S("the requests of this call cannot be kept"));
+        return;
+    }
+    job->more_count = call->requests_count - 1;
     worker_send(task);
 }
 
@@ -241,7 +252,7 @@ static void worker_receive(void *user, struct list *messages) {
         if (message->kind == MESSAGE_JOB)
             list_push(&worker->jobs, link);
         else if (message->kind == MESSAGE_STOP)
-            free(message), begin_stop(worker);
+            begin_stop(worker);
         else
             message_discard(message);
     }
@@ -315,11 +326,9 @@ struct inbox *worker_inbox(struct worker *worker) {
 }
 
 void worker_stop(struct worker *worker) {
-    struct message *stop = calloc(1, sizeof *stop);
-    if (!stop) abort();
-    list_init(&stop->link);
-    stop->kind = MESSAGE_STOP;
-    inbox_send(&worker->inbox, stop);
+    list_init(&worker->stop.link);
+    worker->stop.kind = MESSAGE_STOP;
+    inbox_send(&worker->inbox, &worker->stop);
     uv_thread_join(&worker->thread);
     worker_oauth_close(worker);
     uv_loop_close(&worker->loop);

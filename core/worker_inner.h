@@ -17,6 +17,7 @@ struct worker {
     uv_thread_t thread;
     uv_loop_t loop;
     struct inbox inbox;
+    struct message stop;
     struct pulse pulse;
     struct list jobs; // not started yet
     uv_idle_t more;   // runs while there are some
