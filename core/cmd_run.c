@@ -30,7 +30,7 @@ struct run {
     struct config config;
     uv_loop_t loop;
     uv_signal_t signals[2];
-    uv_timer_t again; // after an overload answer
+    uv_timer_t again; // after an overload answer, or for want of memory
     struct inbox inbox;
     struct engine *engine;
     int64_t wait_ms;
@@ -157,7 +157,8 @@ static void read_events(void *user) {
     struct run *r = user;
     char *line = NULL;
     size_t capacity = 0;
-    for (ssize_t n; !r->stop && (n = getline(&line, &capacity, r->file)) >= 0;) {
+    ssize_t n = 0;
+    while (!r->stop && (n = getline(&line, &capacity, r->file)) >= 0) {
         struct slice text = slice(line, (size_t)n);
         r->line++;
         if (blank(text)) continue;
@@ -174,6 +175,11 @@ static void read_events(void *user) {
         while (text.n && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == '\r')) text.n--;
         take_event(r, text, r->line);
     }
+    if (n < 0 && !feof(r->file)) {
+        struct fail fail = { 0 };
+        fail_set(&fail, ERR_IO, 0, "read", "reading stopped: %s", strerror(errno));
+        complain(r, r->line + 1, &fail);
+    }
     free(line);
     flush(r);
     atomic_store(&r->all_read, true);
@@ -184,10 +190,17 @@ static void read_events(void *user) {
 
 // --- The loop's thread ---
 
-static void send_held(uv_timer_t *timer) {
+static void wait_when_done(struct run *r);
+
+static void try_again(uv_timer_t *timer) {
     struct run *r = timer->data;
     for (struct list *l; (l = list_pop(&r->held));)
         inbox_send(engine_journal(r->engine), list_item(l, struct message, link));
+    wait_when_done(r);
+}
+
+static void later(struct run *r) {
+    if (!uv_is_active((uv_handle_t *)&r->again)) uv_timer_start(&r->again, try_again, 100, 0);
 }
 
 static void take_answer(struct run *r, struct intake *intake) {
@@ -197,7 +210,7 @@ static void take_answer(struct run *r, struct intake *intake) {
     if (overload && !r->stop) {
         list_push(&r->held, &intake->message.link);
         intake->message.kind = MESSAGE_INTAKE;
-        if (!uv_is_active((uv_handle_t *)&r->again)) uv_timer_start(&r->again, send_held, 100, 0);
+        later(r);
         return;
     }
     for (size_t i = 0; i < intake->count; i++) {
@@ -217,7 +230,10 @@ static void take_answer(struct run *r, struct intake *intake) {
 static void wait_when_done(struct run *r) {
     if (r->waiting || r->stop || !r->all_read || r->batches_out) return;
     struct command *wait = command_new(&r->inbox, COMMAND_WAIT_IDLE);
-    if (!wait) abort();
+    if (!wait) {
+        later(r);
+        return;
+    }
     wait->wait_ms = r->wait_ms;
     r->waiting = true;
     inbox_send(engine_journal(r->engine), &wait->message);
@@ -246,7 +262,9 @@ static void on_ready(void *user, struct engine *engine) {
     struct run *r = user;
     r->hooks = hook_set_ref(engine_hooks(engine));
     r->engine = engine;
-    if (uv_thread_create(&r->reader, read_events, r) != 0) abort();
+    if (uv_thread_create(&r->reader, read_events, r) == 0) return;
+    r->status = cli_say(EXIT_STORE, "no thread to read with");
+    engine_stop(engine);
 }
 
 static void stop_reading(struct run *r) {

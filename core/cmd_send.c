@@ -165,7 +165,8 @@ static void send_lines(struct send *s, FILE *file) {
     char *line = NULL;
     size_t capacity = 0;
     uint64_t number = 0;
-    for (ssize_t n; s->status == EXIT_OK && (n = getline(&line, &capacity, file)) >= 0;) {
+    ssize_t n = 0;
+    while (s->status == EXIT_OK && (n = getline(&line, &capacity, file)) >= 0) {
         struct slice text = trim(slice(line, (size_t)n));
         number++;
         if (!text.n) continue;
@@ -175,6 +176,8 @@ static void send_lines(struct send *s, FILE *file) {
         }
         add(s, text, number);
     }
+    if (n < 0 && !feof(file))
+        s->status = cli_say(EXIT_USAGE, "%s: reading stopped: %s", s->path, strerror(errno));
     free(line);
     flush(s);
 }
