@@ -36,9 +36,10 @@ static void init_handles(struct registry *registry) {
     uv_fs_event_init(registry->loop, &registry->watch_lib);
     uv_timer_init(registry->loop, &registry->settle);
     uv_timer_init(registry->loop, &registry->publish);
+    uv_timer_init(registry->loop, &registry->retry);
     registry->watch_dir.data = registry->watch_lib.data = registry;
-    registry->settle.data = registry->publish.data = registry;
-    registry->handles = 5; // these and the pool
+    registry->settle.data = registry->publish.data = registry->retry.data = registry;
+    registry->handles = 6; // these and the pool
 }
 
 static void on_first_look(uv_timer_t *timer) {
@@ -92,6 +93,7 @@ void registry_close(struct registry *registry, void (*closed)(void *user), void 
     uv_close((uv_handle_t *)&registry->watch_lib, on_handle_closed);
     uv_close((uv_handle_t *)&registry->settle, on_handle_closed);
     uv_close((uv_handle_t *)&registry->publish, on_handle_closed);
+    uv_close((uv_handle_t *)&registry->retry, on_handle_closed);
 }
 
 void registry_each(struct registry *registry,

@@ -8,7 +8,10 @@
 #include "map.h"
 #include "registry.h"
 
-enum { REGISTRY_NAME_MAX = 64 };
+enum {
+    REGISTRY_NAME_MAX = 64,
+    REGISTRY_RETRIES_MAX = 25, // soon; and the first set of webhooks waits no longer
+};
 
 // What tells whether a file is another one than when it was read.
 struct registry_stamp {
@@ -35,6 +38,7 @@ struct registry_entry {
     bool forced;  // a shared file changed: the same text is to be read again
     bool loading; // out there; `again` when it changed meanwhile, `gone` when it went
     bool again, gone;
+    bool retry; // it failed for want of memory or a process: see registry_retry
 };
 
 struct registry {
@@ -51,6 +55,10 @@ struct registry {
     struct map libs;      // stamps of the shared files by name (struct registry_lib)
     struct list to_load;
     size_t in_flight;
+    uv_timer_t retry; // entries are tried again, the directory is looked at again
+    size_t retrying;  // entries that are
+    bool look_again;  // not all of the directory was seen
+    unsigned retries; // since all was well
     bool dirty, published, closing, advancing;
     int handles;
     void (*closed)(void *user);
@@ -62,6 +70,9 @@ struct registry {
 void registry_look(struct registry *registry);
 void registry_forget_libs(struct registry *registry);
 void registry_entry_free(struct registry_entry *entry);
+// What failed for want of memory, and not for what the file says, is tried again after a moment:
+// this entry, or with NULL the look at the directory.
+void registry_retry(struct registry *registry, struct registry_entry *entry);
 
 // --- registry_load.c ---
 // Reads and loads what waits, a bounded number at a time; publishes when all is done.

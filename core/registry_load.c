@@ -125,6 +125,7 @@ static void build(struct registry_entry *entry, const struct script_loaded *load
                                  NULL, NULL, &fail);
     if (!hook) {
         set_error(entry, fail.text);
+        if (fail.code == ERR_NOMEM) registry_retry(registry, entry);
         finish(entry);
     } else if (registry->opts.run_tests && hook->tests.n) {
         entry->next = hook;
@@ -137,12 +138,14 @@ static void build(struct registry_entry *entry, const struct script_loaded *load
 
 static void on_loaded(void *user, const struct script_loaded *loaded) {
     struct registry_entry *entry = user;
-    if (!entry->registry->closing && !entry->gone && keep_libs(entry, loaded->libs)) {
-        if (loaded->ok) {
+    if (!entry->registry->closing && !entry->gone) {
+        bool kept = keep_libs(entry, loaded->libs);
+        if (loaded->ok && kept) {
             build(entry, loaded);
             return;
         }
-        set_error(entry, loaded->error);
+        set_error(entry, loaded->ok ? "no memory" : loaded->error);
+        if (loaded->passing || !kept) registry_retry(entry->registry, entry);
     }
     finish(entry);
 }
@@ -192,6 +195,7 @@ static void load(struct registry_entry *entry) {
                  "%s:1: a webhook's file name is lower-case letters, digits, _ and -, at most 64",
                  entry->path);
     if (*problem) {
+        if (!text && errno == ENOMEM) registry_retry(registry, entry);
         set_error(entry, problem);
     } else if (is_new_text(entry, slice(text, n))) {
         entry->loading = true;
@@ -204,28 +208,30 @@ static void load(struct registry_entry *entry) {
 
 // --- publication ---
 
+static void on_publish(uv_timer_t *timer) {
+    struct registry *registry = timer->data;
+    if (registry->dirty && !registry->closing) registry_publish(registry);
+}
+
 void registry_publish(struct registry *registry) {
     size_t count = 0, at = 0;
     struct map_entry *one;
     struct hook **hooks = malloc((registry->entries.count + 1) * sizeof *hooks);
-    if (!hooks) return;
-    while ((one = map_next(&registry->entries, &at)) != NULL) {
+    while (hooks && (one = map_next(&registry->entries, &at)) != NULL) {
         struct registry_entry *entry = one->value;
         if (entry->hook) hooks[count++] = entry->hook;
     }
-    struct hook_set *set = hook_set_new(hooks, count);
+    struct hook_set *set = hooks ? hook_set_new(hooks, count) : NULL;
     free(hooks);
-    if (!set) return; // stays dirty: the next change tries again
+    registry->dirty = !set;
+    if (!set) {
+        uv_timer_start(&registry->publish, on_publish, PUBLISH_MS, 0);
+        return;
+    }
     uv_timer_stop(&registry->publish);
-    registry->dirty = false;
     registry->published = true;
     registry->opts.changed(registry->opts.user, set);
     hook_set_unref(set);
-}
-
-static void on_publish(uv_timer_t *timer) {
-    struct registry *registry = timer->data;
-    if (registry->dirty && !registry->closing) registry_publish(registry);
 }
 
 void registry_advance(struct registry *registry) {
@@ -235,7 +241,11 @@ void registry_advance(struct registry *registry) {
         load(list_item(list_pop(&registry->to_load), struct registry_entry, link));
     registry->advancing = false;
     bool done = !registry->in_flight && list_empty(&registry->to_load);
-    if (done && (registry->dirty || !registry->published))
+    // an event that comes before its webhook is there would miss it: the first set is whole
+    bool well = !registry->retrying && !registry->look_again;
+    bool whole = well || registry->published || registry->retries >= REGISTRY_RETRIES_MAX;
+    if (done && well) registry->retries = 0;
+    if (done && whole && (registry->dirty || !registry->published))
         registry_publish(registry);
     else if (registry->dirty && registry->published &&
              !uv_is_active((uv_handle_t *)&registry->publish))

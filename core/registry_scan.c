@@ -15,6 +15,8 @@
 // within the same tick of the file system's clock.
 static const int64_t doubt_ns = 100 * 1000 * 1000;
 
+enum { RETRY_MS = 200, RETRY_LATE_MS = 5000 };
+
 struct registry_lib {
     struct registry_stamp stamp;
     bool seen;
@@ -100,11 +102,15 @@ static void see_lib(struct registry *registry, const char *name, const char *pat
         if (is_same(&lib->stamp, &stamp)) return;
     } else {
         lib = calloc(1, sizeof *lib);
-        if (!lib) return;
+        if (!lib) {
+            registry_retry(registry, NULL);
+            return;
+        }
         lib->seen = true;
         snprintf(lib->name, sizeof lib->name, "%s", name);
         if (!map_put(&registry->libs, slice_str(lib->name), lib)) {
             free(lib);
+            registry_retry(registry, NULL);
             return;
         }
     }
@@ -154,6 +160,7 @@ static struct registry_entry *entry_new(struct registry *registry, const char *n
 
 void registry_entry_free(struct registry_entry *entry) {
     list_remove(&entry->link);
+    entry->registry->retrying -= entry->retry;
     hook_unref(entry->hook);
     hook_unref(entry->next);
     free(entry->path);
@@ -168,7 +175,10 @@ static void see_file(struct registry *registry, const char *name, const char *pa
     struct registry_entry *entry = map_get(&registry->entries, slice_str(name));
     bool known = entry != NULL;
     if (!known) entry = entry_new(registry, name, path);
-    if (!entry) return;
+    if (!entry) {
+        registry_retry(registry, NULL);
+        return;
+    }
     entry->seen = true;
     entry->gone = false;
     if (known && is_same(&entry->stamp, &stamp)) return;
@@ -209,12 +219,47 @@ void registry_look(struct registry *registry) {
     struct map_entry *one;
     while ((one = map_next(&registry->entries, &at)) != NULL)
         ((struct registry_entry *)one->value)->seen = false;
+    registry->look_again = false;
     if (!each_file(registry->opts.scripts_dir, see_file, registry)) {
+        int errno_was = errno;
         // unreadable for a moment (a directory being swapped): nothing is disabled for that
         log_line(LOG_ERROR, "the scripts directory cannot be read", "dir",
-                 registry->opts.scripts_dir, "error", strerror(errno), NULL);
+                 registry->opts.scripts_dir, "error", strerror(errno_was), NULL);
+        if (errno_was == ENOMEM || errno_was == EMFILE || errno_was == ENFILE)
+            registry_retry(registry, NULL);
         return;
     }
     drop_unseen(registry);
     look_at_libs(registry);
+}
+
+// --- again, after a moment ---
+
+static void on_retry(uv_timer_t *timer) {
+    struct registry *registry = timer->data;
+    size_t at = 0;
+    struct map_entry *one;
+    registry->retries++;
+    while ((one = map_next(&registry->entries, &at)) != NULL) {
+        struct registry_entry *entry = one->value;
+        if (!entry->retry) continue;
+        entry->retry = false;
+        registry->retrying--;
+        reload(entry);
+    }
+    if (registry->look_again) registry_look(registry);
+    registry_advance(registry);
+}
+
+void registry_retry(struct registry *registry, struct registry_entry *entry) {
+    if (registry->closing) return;
+    if (!entry) {
+        registry->look_again = true;
+    } else if (!entry->retry) {
+        entry->retry = true;
+        registry->retrying++;
+    }
+    if (uv_is_active((uv_handle_t *)&registry->retry)) return;
+    bool late = registry->retries >= REGISTRY_RETRIES_MAX;
+    uv_timer_start(&registry->retry, on_retry, late ? RETRY_LATE_MS : RETRY_MS, 0);
 }

@@ -64,6 +64,7 @@ struct script_loaded {
     struct slice source;      // with the shared files it uses (script_wire.h): for hook_new
     struct slice version;     // 16 hex digits of the SHA-256 of `source`
     char error[4096 + 256];   // file:line: text, when !ok
+    bool passing;             // not the file's doing: no memory, no process to be had
     unsigned line;            // of the error, 0 when unknown
 };
 // Compiles and describes `source` in a throw-away process. Asynchronous.

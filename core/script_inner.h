@@ -37,6 +37,7 @@ struct script_task {
     struct slice libs;
     struct slice tests; // hook.tests, or the events to profile
     bool profile;
+    bool passing; // as in script_loaded
     char version[17];
     struct arena arena;
     void (*loaded)(void *user, const struct script_loaded *loaded);

@@ -156,7 +156,7 @@ static void refuse(struct script_task *task, const char *why) {
         task_free(task);
         return;
     }
-    struct script_loaded loaded = { .ok = false, .line = 1 };
+    struct script_loaded loaded = { .ok = false, .passing = task->passing, .line = 1 };
     snprintf(loaded.error, sizeof loaded.error, "%.*s:1: %s", SLICE_FMT(task->file), why);
     tell_loaded(task, &loaded);
 }
@@ -173,6 +173,7 @@ void script_load(struct script_pool *pool, struct slice name, struct slice file,
     struct script_task *task = task_new(pool, user);
     (void)name;
     if (!task) {
+        loaded.passing = true;
         snprintf(loaded.error, sizeof loaded.error, "%.*s: no memory", SLICE_FMT(file));
         done(user, &loaded);
         return;
@@ -308,6 +309,8 @@ void script_task_bury(struct script_process *process) {
             list_push_front(&process->pool->tasks, &task->link);
             continue;
         }
+        // a script cannot end its process of itself: who exits is out of memory
+        task->passing = !process->killed_for && !process->exit_signal;
         char text[200];
         snprintf(text, sizeof text,
                  process->killed_for ? "the script was stopped: %s"
@@ -319,6 +322,9 @@ void script_task_bury(struct script_process *process) {
 
 void script_task_fail_all(struct script_pool *pool, const char *text) {
     struct list *link;
-    while ((link = list_pop(&pool->tasks)) != NULL)
-        refuse(list_item(link, struct script_task, link), text);
+    while ((link = list_pop(&pool->tasks)) != NULL) {
+        struct script_task *task = list_item(link, struct script_task, link);
+        task->passing = true;
+        refuse(task, text);
+    }
 }
