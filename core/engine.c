@@ -22,6 +22,7 @@
 
 enum {
     WORKERS_MAX = 64,
+    AGAIN_MS = 100,
     CHECKPOINT_BYTES = 8 << 20, // copied back in one turn of the journal: a few milliseconds
 };
 
@@ -38,6 +39,7 @@ struct engine {
     struct api *api;
     struct hook_set *hooks;
     struct pulse pulse;
+    uv_timer_t again;   // the journal has not heard of `hooks`, for want of memory
     uv_async_t trouble; // the journal's thread says that the store is gone
     struct fail fail;
     char lib_dir[4096], socket_path[4096];
@@ -142,6 +144,21 @@ static enum err start_api(struct engine *engine) {
     return engine->api ? OK : engine->fail.code;
 }
 
+static void tell_journal(struct engine *engine);
+
+static void on_again(uv_timer_t *timer) {
+    tell_journal(timer->data);
+}
+
+static void tell_journal(struct engine *engine) {
+    if (engine->stopping) return;
+    struct message *message = hooks_message_new(engine->hooks);
+    if (message)
+        inbox_send(journal_inbox(engine->journal), message);
+    else
+        uv_timer_start(&engine->again, on_again, AGAIN_MS, 0);
+}
+
 static void on_hooks_changed(void *user, struct hook_set *set) {
     struct engine *engine = user;
     bool first = !engine->hooks;
@@ -154,8 +171,7 @@ static void on_hooks_changed(void *user, struct hook_set *set) {
             return;
         }
     } else {
-        struct message *message = hooks_message_new(set);
-        if (message) inbox_send(journal_inbox(engine->journal), message);
+        tell_journal(engine);
     }
     if (engine->api) api_set_hooks(engine->api, set);
     if (engine->api) api_set_ready(engine->api, true);
@@ -188,6 +204,15 @@ static enum err open_parts(struct engine *engine, struct fail *fail) {
     return engine->registry ? OK : fail->code;
 }
 
+// libuv aborts when a loop cannot grow its table of descriptors; nothing else of it that
+// matters here goes through this. The store is whole at every moment, so this may be the last.
+static void *grow_or_leave(void *old, size_t n) {
+    void *p = realloc(old, n);
+    if (p || !n) return p;
+    log_line(LOG_ERROR, "no memory for the event loop", NULL);
+    _exit(EXIT_FAILURE);
+}
+
 // Secrets must not reach a core dump (PR_SET_DUMPABLE also closes /proc/PID/mem to others).
 static void protect_memory(void) {
     setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
@@ -206,9 +231,11 @@ struct engine *engine_start(uv_loop_t *loop, const struct engine_opts *opts, str
     snprintf(engine->socket_path, sizeof engine->socket_path, "%s/control.sock",
              opts->config->data);
     protect_memory();
+    uv_replace_allocator(malloc, grow_or_leave, calloc, free);
     if (courier_global_init(fail) != OK) return NULL;
     uv_async_init(loop, &engine->trouble, on_trouble);
-    engine->trouble.data = engine;
+    uv_timer_init(loop, &engine->again);
+    engine->trouble.data = engine->again.data = engine;
     pulse_start(&engine->pulse, loop, "api");
     // The process ends when a part cannot be opened, so nothing but the store's lock is given back.
     if (open_parts(engine, fail) == OK) return engine;
@@ -229,6 +256,7 @@ static void on_registry_closed(void *user) {
     engine->hooks = NULL;
     secrets_close(engine->secrets);
     pulse_stop(&engine->pulse);
+    uv_close((uv_handle_t *)&engine->again, NULL);
     uv_close((uv_handle_t *)&engine->trouble, on_trouble_closed);
 }
 
