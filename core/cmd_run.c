@@ -373,18 +373,19 @@ static struct table count_before(struct run *r) {
     return table;
 }
 
-static void prepare(struct run *r) {
-    uv_loop_init(&r->loop);
+static bool prepare(struct run *r) {
+    if (uv_loop_init(&r->loop)) return false;
     uv_timer_init(&r->loop, &r->again);
     r->again.data = r;
     list_init(&r->held);
     uv_sem_init(&r->window, BATCHES_OUT);
-    inbox_init(&r->inbox, &r->loop, run_receive, message_discard, r);
+    if (inbox_init(&r->inbox, &r->loop, run_receive, message_discard, r)) return false;
     for (int i = 0; i < 2; i++) {
         uv_signal_init(&r->loop, &r->signals[i]);
         r->signals[i].data = r;
         uv_signal_start(&r->signals[i], on_signal, i ? SIGTERM : SIGINT);
     }
+    return true;
 }
 
 int cmd_run(int argc, char **argv) {
@@ -415,7 +416,7 @@ int cmd_run(int argc, char **argv) {
     if (!r.file) return cli_say(EXIT_USAGE, "%s: %s", r.path, strerror(errno));
     struct fail fail = { 0 };
     struct table before = count_before(&r);
-    prepare(&r);
+    if (!prepare(&r)) return cli_say(EXIT_STORE, "no memory for an event loop");
     cli_progress_start(&r.progress, "events", 0);
     r.engine = engine_start(
         &r.loop,

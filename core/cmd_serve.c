@@ -69,7 +69,7 @@ int cmd_serve(int argc, char **argv) {
     if (status >= 0) return status;
     if (count) return cli_say(EXIT_USAGE, "serve takes no argument \"%s\"", rest[0]);
     struct fail fail = { 0 };
-    uv_loop_init(&s.loop);
+    if (uv_loop_init(&s.loop)) return cli_say(EXIT_STORE, "no memory for an event loop");
     watch_signals(&s);
     s.engine = engine_start(&s.loop,
                             &(struct engine_opts){ .config = &s.config,

@@ -231,7 +231,7 @@ static int run(struct sink *sink) {
                                 .user = sink };
     struct fail fail = { 0 };
     if (!open_log(sink)) return cli_say(EXIT_USAGE, "cannot open %s", sink->log_path);
-    uv_loop_init(&sink->loop);
+    if (uv_loop_init(&sink->loop)) return cli_say(EXIT_USAGE, "no memory for an event loop");
     sink->server = server_new(&sink->loop, &opts, &fail);
     if (!sink->server) return cli_fail(EXIT_USAGE, &fail);
     uv_signal_init(&sink->loop, &sink->term);

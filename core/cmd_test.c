@@ -141,7 +141,7 @@ static int watch(struct test *t, const char *path) {
     static struct watch w;
     w = (struct watch){ .test = t, .path = path };
     event.data = w.settle.data = &w;
-    uv_loop_init(&loop);
+    if (uv_loop_init(&loop)) return cli_say(EXIT_FINDINGS, "no memory for an event loop");
     uv_timer_init(&loop, &w.settle);
     w.settle.data = &w;
     uv_fs_event_init(&loop, &event);

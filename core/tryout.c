@@ -33,12 +33,17 @@ struct tryout *tryout_open(const struct config *config, struct fail *fail) {
         return NULL;
     }
     t->config = config;
+    if (uv_loop_init(&t->loop)) {
+        free(t);
+        fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for an event loop");
+        return NULL;
+    }
     t->secrets = secrets_open(config->data, config->secrets_key, fail);
     if (!t->secrets) {
+        uv_loop_close(&t->loop);
         free(t);
         return NULL;
     }
-    uv_loop_init(&t->loop);
     snprintf(t->lib_dir, sizeof t->lib_dir, "%s/lib", config->scripts);
     t->pool = script_pool_new(&t->loop,
                               &(struct script_opts){ .program = "/proc/self/exe",

@@ -302,7 +302,11 @@ struct worker *worker_start(const struct worker_opts *opts, struct fail *fail) {
     }
     worker->opts = *opts;
     map_init(&worker->tokens);
-    uv_loop_init(&worker->loop);
+    if (uv_loop_init(&worker->loop)) {
+        free(worker);
+        fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for a worker's loop");
+        return NULL;
+    }
     list_init(&worker->jobs);
     uv_idle_init(&worker->loop, &worker->more);
     worker->more.data = worker;
