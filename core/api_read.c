@@ -152,19 +152,19 @@ static bool on_listed(void *user, const struct store_delivery *d) {
     if (read->count++) buf_byte(&read->out, ',');
     add_delivery(&read->out, d);
     buf_byte(&read->out, '}');
-    read->last = d->delivery;
     return true;
 }
 
+// A page ends when it is full or when enough was looked at: `next` goes on either way.
 static void run_list(struct read *read) {
+    int64_t next = 0;
     buf_add(&read->out, S("{\"deliveries\":["));
     if (find_webhook(read))
         store_reader_list(read->api->reader, &read->choice.filter, (size_t)read->choice.limit,
-                          on_listed, read, &read->fail);
-    bool more = read->count == (size_t)read->choice.limit;
+                          on_listed, read, &next, &read->fail);
     buf_add(&read->out, S("],\"next\":"));
-    if (more)
-        buf_printf(&read->out, "\"%lld\"}", (long long)read->last);
+    if (next)
+        buf_printf(&read->out, "\"%lld\"}", (long long)next);
     else
         buf_add(&read->out, S("null}"));
 }
@@ -237,7 +237,8 @@ static bool on_attempt(void *user, const struct attempt *a) {
 static void run_detail(struct read *read) {
     struct store_reader *reader = read->api->reader;
     int64_t delivery = read->choice.filter.delivery;
-    if (store_reader_list(reader, &read->choice.filter, 1, on_detail, read, &read->fail) != OK)
+    if (store_reader_list(reader, &read->choice.filter, 1, on_detail, read, NULL, &read->fail) !=
+        OK)
         return;
     if (!read->last) {
         fail_set(&read->fail, ERR_NOTFOUND, 0, "not_found", "there is no such delivery");

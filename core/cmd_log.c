@@ -124,6 +124,18 @@ static bool on_delivery(void *user, const struct store_delivery *d) {
     return true;
 }
 
+// Page after page: a search with few hits takes as many reads as the store is long.
+static int list(struct store_reader *reader, struct store_filter *filter, struct lister *l) {
+    struct fail fail = { 0 };
+    size_t limit = (size_t)l->choice.limit;
+    do {
+        if (store_reader_list(reader, filter, limit - l->shown, on_delivery, l,
+                              &filter->before_delivery, &fail) != OK)
+            return cli_fail(EXIT_STORE, &fail);
+    } while (filter->before_delivery && l->shown < limit);
+    return EXIT_OK;
+}
+
 int cmd_log(int argc, char **argv) {
     static struct config config;
     static struct lister l = { .choice = { .limit = 50 } };
@@ -153,12 +165,10 @@ int cmd_log(int argc, char **argv) {
     struct store_reader *reader = store_reader_open(config.data, &fail);
     if (!reader) return cli_fail(EXIT_STORE, &fail);
     status = make_filter(&l.choice, reader, &filter);
-    if (status < 0 &&
-        store_reader_list(reader, &filter, (size_t)l.choice.limit, on_delivery, &l, &fail) != OK)
-        status = cli_fail(EXIT_STORE, &fail);
+    if (status < 0) status = list(reader, &filter, &l);
     store_reader_close(reader);
     config_deinit(&config);
-    return status < 0 ? EXIT_OK : status;
+    return status;
 }
 
 // --- show ---
@@ -284,7 +294,7 @@ static int show(struct store_reader *reader, const char *id, bool json) {
         return cli_say(EXIT_USAGE, "\"%s\" is no delivery id", id);
     arena_init(&s.arena, 32 * 1024 * 1024);
     buf_init(&s.out, 64 * 1024 * 1024);
-    if (store_reader_list(reader, &filter, 1, on_shown, &s, &fail) != OK ||
+    if (store_reader_list(reader, &filter, 1, on_shown, &s, NULL, &fail) != OK ||
         store_reader_attempts(reader, filter.delivery, on_attempt, &s, &fail) != OK)
         status = cli_fail(EXIT_STORE, &fail);
     else if (!s.found)

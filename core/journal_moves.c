@@ -89,16 +89,20 @@ struct step {
     struct move *move;
     enum delivery_state from;
     int64_t now_ms;
+    struct store_filter filter;
     size_t moved;
+    bool more;
 };
 
 static enum err plan_step(struct journal *j, void *user, struct fail *fail) {
     struct step *step = user;
     struct move *move = step->move;
-    move->filter.hook = move->webhook->number;
-    move->filter.states = 1u << step->from;
-    return store_move(j->store, &move->filter, move->to, move->reason, move->replay, step->now_ms,
-                      MOVES_A_STEP, &step->moved, fail);
+    const struct store_change change = { move->to, move->reason, move->replay, step->now_ms };
+    step->filter = move->filter; // stays where it is when the transaction fails
+    step->filter.hook = move->webhook->number;
+    step->filter.states = 1u << step->from;
+    return store_move(j->store, &step->filter, &change, MOVES_A_STEP, &step->moved, &step->more,
+                      fail);
 }
 
 // Counts, and the dispatcher: what left PENDING must leave its memory too.
@@ -144,7 +148,8 @@ bool moves_step(struct journal *j) {
     }
     apply_step(j, &step);
     move->moved += step.moved;
-    if (step.moved < MOVES_A_STEP) move->states &= move->states - 1;
+    move->filter.after_delivery = step.more ? step.filter.after_delivery : 0;
+    if (!step.more) move->states &= move->states - 1;
     return true;
 }
 

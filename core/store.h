@@ -140,10 +140,7 @@ enum err store_each_hook(struct store *store,
                          void (*each)(void *user, const struct store_hook *hook), void *user,
                          struct fail *fail);
 
-// Moves deliveries between states in bounded steps: at most `limit` rows a call,
-// *moved says how many (0: done). Used for park, release, redeliver, drop. Rows
-// that are in state `to` already do not count; bound a redelivery by
-// before_delivery or to_ms, or it may meet its own work again.
+// Which deliveries.
 struct store_filter {
     int64_t hook;                     // 0: any
     struct slice type;                // exact, or "call.*"; empty: any
@@ -152,10 +149,22 @@ struct store_filter {
     int64_t delivery;                 // 0: any
     unsigned states;                  // bits 1 << enum delivery_state; 0: any
     int64_t before_delivery;          // cursor for listing: ids below this; 0: from the newest
+    int64_t after_delivery;           // cursor for moving: ids above this; 0: from the oldest
 };
-enum err store_move(struct store *store, const struct store_filter *filter, enum delivery_state to,
-                    struct slice reason, bool reset_attempts, int64_t due_ms, size_t limit,
-                    size_t *moved, struct fail *fail);
+// Moves deliveries between states in bounded steps, oldest first: at most `limit`
+// are moved and some thousands looked at in a call. While *more, call again with
+// the same filter; its after_delivery notes how far this came. Used for park,
+// release, redeliver, drop. Rows that are in state `to` already do not count;
+// bound a redelivery by before_delivery or to_ms, or it may meet its own work again.
+struct store_change {
+    enum delivery_state to;
+    struct slice reason;
+    bool reset_attempts;
+    int64_t due_ms; // when PENDING
+};
+enum err store_move(struct store *store, struct store_filter *filter,
+                    const struct store_change *change, size_t limit, size_t *moved, bool *more,
+                    struct fail *fail);
 
 // Script store.
 enum err store_put_kv(struct store *store, struct slice hook, const struct script_kv *changes,
@@ -209,10 +218,12 @@ struct store_delivery {
     int last_status;
     struct slice last_error; // `request` only when the filter names one delivery
 };
-// Newest first; slices are valid during the callback; false stops.
+// Newest first; slices are valid during the callback; false stops. Looks at a
+// bounded number of deliveries, so it may find fewer than `limit` and not be
+// through: *next (may be NULL) is the before_delivery to go on with, 0 at the end.
 enum err store_reader_list(struct store_reader *r, const struct store_filter *filter, size_t limit,
                            bool (*each)(void *user, const struct store_delivery *d), void *user,
-                           struct fail *fail);
+                           int64_t *next, struct fail *fail);
 enum err store_reader_attempts(struct store_reader *r, int64_t delivery,
                                bool (*each)(void *user, const struct attempt *a), void *user,
                                struct fail *fail);

@@ -10,6 +10,7 @@
 #include <sqlite3.h>
 #include <sys/stat.h>
 
+#include "buf.h"
 #include "store.h"
 
 enum {
@@ -50,6 +51,8 @@ enum {
                       " version = ifnull(nullif(?6, ''), version), rendered = max(rendered, ?7),"   \
                       " last_status = ?8, last_error = ?9"                                          \
                       " WHERE number = ?1")                                                         \
+    X(MOVE, "UPDATE delivery SET state = ?2, at_ms = ?3, reason = ?4, replay = ?5,"                 \
+            " attempts = CASE WHEN ?6 THEN 0 ELSE attempts END WHERE number = ?1")                  \
     X(PUT_REQUEST, "INSERT OR REPLACE INTO request(delivery, crc, unresolved, bytes)"               \
                    " VALUES(?, ?, ?, ?)")                                                           \
     X(PUT_ATTEMPT, "INSERT OR REPLACE INTO attempt"                                                 \
@@ -102,6 +105,13 @@ enum {
     X(DELETE_REQUESTS, "DELETE FROM request WHERE delivery BETWEEN ?1 AND ?2")                      \
     X(DELETE_ATTEMPTS, "DELETE FROM attempt WHERE delivery BETWEEN ?1 AND ?2")                      \
     X(DELETE_EVENT, "DELETE FROM event WHERE number = ?")                                           \
+    X(LIST_ROW,                                                                                     \
+      "SELECT d.number, d.state, d.at_ms, d.created_ms, d.attempts, d.last_status, d.version,"      \
+      " d.reason, d.last_error, e.id, e.type, e.org,"                                               \
+      " (SELECT name FROM hook WHERE number = d.hook),"                                             \
+      " (SELECT unresolved FROM request WHERE delivery = d.number),"                                \
+      " (SELECT bytes FROM request WHERE delivery = ?2)"                                            \
+      " FROM delivery d CROSS JOIN event e ON e.number = d.number / 100000 WHERE d.number = ?1")    \
     X(ATTEMPTS, "SELECT started_ms, number, status, verdict, error_type, error, incomplete,"        \
                 " dns_us, connect_us, tls_us, first_byte_us, total_us, retry_after_ms,"             \
                 " sent_headers, response_headers, response_body"                                    \
@@ -160,15 +170,25 @@ int query_end(struct query *q);
 // For statements without rows: step and end.
 int query_run(struct query *q);
 
-// Prepares `head` + FROM and WHERE for the filter + `tail` and binds the
-// filter's parameters. The delivery is d; with `events` the event is e. Owned by
-// the caller (sqlite3_finalize); NULL with the reason in *rc.
-sqlite3_stmt *filter_prepare(struct sql *sql, const char *head, const struct store_filter *filter,
-                             bool events, const char *tail, int *rc);
-
-// Binds by name; a name that the text does not hold is passed over.
-void filter_bind_int(sqlite3_stmt *stmt, const char *name, int64_t v);
-void filter_bind_text(sqlite3_stmt *stmt, const char *name, struct slice s);
+// A walk over the deliveries that a filter means. It ends behind the last, after
+// `limit` hits, when `hit` says false, or when so many rows were none: a thousand
+// are half a millisecond, and moves stand in the way of everything else.
+enum { LIST_MISSES_MAX = 20000, MOVE_MISSES_MAX = 5000 };
+struct scan {
+    const struct store_filter *filter;
+    bool upward;    // oldest first; else newest first
+    int skip_state; // deliveries in it are no hits; -1: none
+    size_t limit, misses_max;
+    bool (*hit)(void *user, int64_t delivery);
+    void *user;
+    int64_t last; // out: the last one looked at
+    bool more;    // out: there are others behind it
+};
+int scan_run(struct sql *sql, struct scan *scan); // the SQLite result
+// An index has exactly the hits, in an order of its own: whoever moves them out of
+// their state starts again from the front, without a cursor.
+bool scan_restarts(const struct scan *scan);
+void scan_text(const struct scan *scan, struct buf *sql);
 
 // Shared by writer and reader; both return the SQLite result.
 int keep_each_hook(struct sql *sql, void (*each)(void *user, const struct store_hook *hook),

@@ -43,6 +43,7 @@ static const char schema[] =
     " reason TEXT NOT NULL DEFAULT '', last_error TEXT NOT NULL DEFAULT '');"
     "CREATE INDEX delivery_due ON delivery(hook, at_ms) WHERE state = 0;"
     "CREATE INDEX delivery_held ON delivery(state, hook) WHERE state = 2 OR state = 3;"
+    "CREATE INDEX delivery_kept ON delivery(state) WHERE state = 2 OR state = 3;"
     "CREATE TABLE request(delivery INTEGER PRIMARY KEY, crc INTEGER NOT NULL,"
     " unresolved TEXT NOT NULL, bytes BLOB NOT NULL);"
     // By start time, not by number: a redelivery counts from 1 again.

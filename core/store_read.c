@@ -67,30 +67,43 @@ static void read_delivery(struct query *q, struct store_delivery *d) {
     d->request = query_get_text(q);
 }
 
-static const char list_head[] =
-    "SELECT d.number, d.state, d.at_ms, d.created_ms, d.attempts, d.last_status, d.version,"
-    " d.reason, d.last_error, e.id, e.type, e.org,"
-    " (SELECT name FROM hook WHERE number = d.hook),"
-    " (SELECT unresolved FROM request WHERE delivery = d.number),"
-    " (SELECT bytes FROM request WHERE delivery = :delivery)";
+struct listing {
+    struct sql *sql;
+    int64_t with_request; // this delivery's
+    bool (*each)(void *user, const struct store_delivery *d);
+    void *user;
+    int rc;
+};
+
+static bool list_one(void *user, int64_t delivery) {
+    struct listing *l = user;
+    struct query q = query_start(l->sql, SQL_LIST_ROW);
+    query_put_int(&q, delivery);
+    query_put_int(&q, l->with_request);
+    bool more = true;
+    if (query_step(&q)) {
+        struct store_delivery d = { .delivery = 0 };
+        read_delivery(&q, &d);
+        more = l->each(l->user, &d);
+    }
+    l->rc = query_end(&q);
+    return more && l->rc == SQLITE_OK;
+}
 
 enum err store_reader_list(struct store_reader *r, const struct store_filter *filter, size_t limit,
                            bool (*each)(void *user, const struct store_delivery *d), void *user,
-                           struct fail *fail) {
-    int rc;
-    sqlite3_stmt *stmt = filter_prepare(&r->sql, list_head, filter, true,
-                                        " ORDER BY d.number DESC LIMIT :limit", &rc);
-    if (!stmt) return reader_done(r, rc, "listing deliveries", fail);
-    filter_bind_int(stmt, ":delivery", filter->delivery);
-    filter_bind_int(stmt, ":limit", (int64_t)limit);
-    struct query q = { .stmt = stmt };
-    for (bool more = true; more && query_step(&q);) {
-        struct store_delivery d = { .delivery = 0 };
-        read_delivery(&q, &d);
-        more = each(user, &d);
-    }
-    sqlite3_finalize(stmt);
-    return reader_done(r, q.rc, "listing deliveries", fail);
+                           int64_t *next, struct fail *fail) {
+    struct listing listing = { &r->sql, filter->delivery, each, user, SQLITE_OK };
+    struct scan scan = { .filter = filter,
+                         .skip_state = -1,
+                         .limit = limit,
+                         .misses_max = LIST_MISSES_MAX,
+                         .hit = list_one,
+                         .user = &listing };
+    // One snapshot: the walk's statement is open while its hits are read.
+    int rc = scan_run(&r->sql, &scan);
+    if (next) *next = scan.more ? scan.last : 0;
+    return reader_done(r, rc == SQLITE_OK ? listing.rc : rc, "listing deliveries", fail);
 }
 
 static void read_attempt(struct query *q, struct attempt *a) {

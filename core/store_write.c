@@ -1,6 +1,8 @@
 // The writing verbs: events in, outcomes in, work out. Each is a few prepared
 // statements inside the caller's transaction. Renders and attempts have tables
 // of their own, so that the delivery rows, which change, stay small and in place.
+#include <stdlib.h>
+
 #include "crc.h"
 #include "store_inner.h"
 
@@ -191,30 +193,51 @@ enum err store_add_delivery(struct store *store, int64_t of_delivery, struct sli
     return put_request(store, *delivery, request, S(""), fail);
 }
 
-enum err store_move(struct store *store, const struct store_filter *filter, enum delivery_state to,
-                    struct slice reason, bool reset_attempts, int64_t due_ms, size_t limit,
-                    size_t *moved, struct fail *fail) {
+struct picked {
+    int64_t *numbers;
+    size_t count;
+};
+
+static bool pick(void *user, int64_t delivery) {
+    struct picked *picked = user;
+    picked->numbers[picked->count++] = delivery;
+    return true;
+}
+
+static int move_one(struct store *store, int64_t delivery, const struct store_change *change) {
+    bool pending = change->to == DELIVERY_PENDING;
+    struct query q = query_start(&store->sql, SQL_MOVE);
+    query_put_int(&q, delivery);
+    query_put_int(&q, change->to);
+    query_put_int(&q, pending ? change->due_ms : store->now_ms);
+    query_put_text(&q, change->reason);
+    query_put_int(&q, pending && change->reset_attempts);
+    query_put_int(&q, change->reset_attempts);
+    return query_run(&q);
+}
+
+enum err store_move(struct store *store, struct store_filter *filter,
+                    const struct store_change *change, size_t limit, size_t *moved, bool *more,
+                    struct fail *fail) {
     *moved = 0;
+    *more = false;
     enum err err = store_writable(store, fail);
     if (err) return err;
-    int rc;
-    sqlite3_stmt *stmt = filter_prepare(
-        &store->sql,
-        "UPDATE delivery SET state = :to, at_ms = :at, reason = :reason, replay = :replay,"
-        " attempts = CASE WHEN :reset THEN 0 ELSE attempts END"
-        " WHERE number IN (SELECT d.number",
-        filter, false, " AND d.state <> :to LIMIT :limit)", &rc);
-    if (!stmt) return store_failed(store, rc, "moving deliveries", fail);
-    bool pending = to == DELIVERY_PENDING;
-    filter_bind_int(stmt, ":to", to);
-    filter_bind_int(stmt, ":at", pending ? due_ms : store->now_ms);
-    filter_bind_text(stmt, ":reason", reason);
-    filter_bind_int(stmt, ":replay", pending && reset_attempts);
-    filter_bind_int(stmt, ":reset", reset_attempts);
-    filter_bind_int(stmt, ":limit", (int64_t)limit);
-    sqlite3_step(stmt);
-    rc = sqlite3_finalize(stmt);
-    if (rc == SQLITE_OK) *moved = (size_t)sqlite3_changes(store->sql.db);
+    struct picked picked = { .numbers = malloc(limit * sizeof *picked.numbers) };
+    struct scan scan = { .filter = filter,
+                         .upward = true,
+                         .skip_state = (int)change->to,
+                         .limit = limit,
+                         .misses_max = MOVE_MISSES_MAX,
+                         .hit = pick,
+                         .user = &picked };
+    // First the numbers: an update would shift the rows under the walk.
+    int rc = picked.numbers ? scan_run(&store->sql, &scan) : SQLITE_NOMEM;
+    for (; *moved < picked.count && rc == SQLITE_OK; ++*moved)
+        rc = move_one(store, picked.numbers[*moved], change);
+    free(picked.numbers);
+    *more = scan.more;
+    if (scan.more && !scan_restarts(&scan)) filter->after_delivery = scan.last;
     return store_done(store, rc, "moving deliveries", fail);
 }
 

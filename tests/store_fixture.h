@@ -171,7 +171,7 @@ static inline struct seen list(struct store_filter filter, size_t limit) {
     struct seen seen = { .count = 0 };
     struct store_reader *r = store_reader_open(dir, &fail);
     CHECK(r != NULL);
-    if (r) CHECK_INT(store_reader_list(r, &filter, limit, see, &seen, &fail), OK);
+    if (r) CHECK_INT(store_reader_list(r, &filter, limit, see, &seen, NULL, &fail), OK);
     store_reader_close(r);
     return seen;
 }

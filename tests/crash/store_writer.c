@@ -283,7 +283,7 @@ static void check_rows(struct check *check) {
     struct fail fail;
     uint64_t events = 0;
     if (store_reader_list(check->reader, &(struct store_filter){ .hook = 0 }, EVENTS_MAX * 2, see,
-                          check, &fail) != OK)
+                          check, NULL, &fail) != OK)
         note_wrong(check, "list", fail.text);
     store_reader_event_count(check->reader, &events, &fail);
     if (events * 2 != check->deliveries) note_wrong(check, "events", "without their deliveries");

@@ -277,10 +277,11 @@ static void a_fan_out_delivery_stands_beside_its_sibling(void) {
 
 static size_t move(struct store_filter filter, enum delivery_state to, const char *reason,
                    bool reset, size_t limit) {
+    const struct store_change change = { to, slice_str(reason), reset, 4242 };
     size_t moved = 0;
+    bool more;
     begin();
-    CHECK_INT(store_move(store, &filter, to, slice_str(reason), reset, 4242, limit, &moved, &fail),
-              OK);
+    CHECK_INT(store_move(store, &filter, &change, limit, &moved, &more, &fail), OK);
     commit();
     return moved;
 }
@@ -417,7 +418,7 @@ static void a_reader_in_another_process_cannot_write(void) {
         struct store_reader *r = store_reader_open(dir, NULL);
         struct seen seen = { .count = 0 };
         bool fine = r && store_reader_list(r, &(struct store_filter){ .hook = 0 }, 9, see, &seen,
-                                           NULL) == OK;
+                                           NULL, NULL) == OK;
         store_reader_close(r);
         _exit(fine && seen.count == 1 ? 0 : 1);
     }

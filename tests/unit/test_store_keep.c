@@ -297,7 +297,7 @@ static void a_log_that_a_reader_held_up_is_cut_when_it_goes(void) {
     put_alone("e1", 1, 1);
     struct store_reader *r = store_reader_open(dir, &fail);
     CHECK_INT(store_reader_list(r, &(struct store_filter){ .hook = 0 }, 1, write_during_listing,
-                                NULL, &fail),
+                                NULL, NULL, &fail),
               OK);
     put_big("after", 1, 100);
     CHECK(log_bytes() < 1 << 20);

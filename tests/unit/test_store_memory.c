@@ -53,7 +53,7 @@ static bool live(const char *id) {
     struct store_reader *r = store_reader_open(dir, &why);
     if (r)
         store_reader_list(r, &(struct store_filter){ .event_id = event.id }, 5, no_event, NULL,
-                          &why);
+                          NULL, &why);
     store_reader_close(r);
     store_close(s);
     CHECK(why.code == OK || why.code == ERR_NOMEM);
