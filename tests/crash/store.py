@@ -27,7 +27,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-CORE = "store*.c crc.c fail.c clock.c arena.c id.c map.c buf.c log.c json*.c tag.c event*.c"
+CORE = "store*.c crc.c fail.c clock.c arena.c id.c map.c buf.c log.c json*.c tag.c escape*.c event*.c"
 CALLS = 800    # on store files in a life of 12 batches
 LIVES_MAX = 5  # lives of one store before a fresh one is taken
 
