@@ -2,6 +2,9 @@
 // one socket, blocking; whatever waits has been sent already. Answers go out when
 // nothing more is to be read, or when a millisecond of work lies in them.
 //
+// The fast process gives a call, and a state, a part of their budgets only: whoever needs
+// more has wasted little of the others' time, and is run again, whole, in the slow one.
+//
 // It trusts its parent and nothing else. When the parent goes, the kernel ends it.
 #include "sandbox_main_inner.h"
 
@@ -23,7 +26,8 @@ enum {
     HELD_ARENA_MAX = 4 * 1024 * 1024,
     DESCRIPTION_MAX = 2 * 1024 * 1024,
     HELD_MAX = 1000 * 1000,
-    SLOW_SHARE = 4, // of the budget
+    SLOW_SHARE = 4,  // of the budget, and the memory: more of it is for the slow process
+    TRIAL_SHARE = 8, // of the budget, before a call is broken off; a tick comes on top
 };
 
 // A webhook's store, shared by its versions: two may be at work during a reload.
@@ -89,6 +93,15 @@ static enum wire_kind next_frame(struct slice *body) {
     if (!rest.p && process.in.p) leave("bad frame");
     if (kind != WIRE_NONE) process.taken = (size_t)(rest.p - process.in.p);
     return kind;
+}
+
+static uint64_t memory_here(void) {
+    return process.limits.slow ? process.limits.memory_max : process.limits.memory_max / SLOW_SHARE;
+}
+
+static int64_t budget_here(void) {
+    if (process.limits.slow) return process.limits.soft_ms;
+    return process.limits.soft_ms < TRIAL_SHARE ? 1 : process.limits.soft_ms / TRIAL_SHARE;
 }
 
 static void set_beat(uint64_t serial) {
@@ -182,18 +195,18 @@ static void load_script(struct sandbox_held *held, const struct wire_load *load)
                                 .description = load->description };
     held->hook = hook_new(&input, NULL, NULL, &fail);
     if (held->hook)
-        held->script = sandbox_script_new(
-            &(struct sandbox_script_opts){ .file = held->hook->file,
-                                           .source = held->hook->source,
-                                           .memory_max = process.limits.memory_max,
-                                           .load_ms = process.limits.load_ms,
-                                           .hook = held->hook,
-                                           .kv = held->store->kv,
-                                           .owner = held,
-                                           .secret = find_secret,
-                                           .log = send_log },
-            NULL, &problem);
-    held->slow = problem.over_budget && !process.limits.slow;
+        held->script =
+            sandbox_script_new(&(struct sandbox_script_opts){ .file = held->hook->file,
+                                                              .source = held->hook->source,
+                                                              .memory_max = memory_here(),
+                                                              .load_ms = process.limits.load_ms,
+                                                              .hook = held->hook,
+                                                              .kv = held->store->kv,
+                                                              .owner = held,
+                                                              .secret = find_secret,
+                                                              .log = send_log },
+                               NULL, &problem);
+    held->slow = !process.limits.slow && (problem.over_budget || problem.out_of_memory);
     if (!held->script)
         held->problem = arena_dup(&held->arena, slice_str(held->hook ? problem.text : fail.text));
 }
@@ -241,7 +254,7 @@ static void run_call(struct sandbox_held *held, const struct wire_call *call, st
         event_restore(call->event_id, call->event_type, call->event_org, call->event_time_ms,
                       call->event_trace, call->event_json, &fail);
     if (event)
-        sandbox_script_run(held->script, call, event, arena, process.limits.soft_ms, done);
+        sandbox_script_run(held->script, call, event, arena, budget_here(), done);
     else
         refuse_call(done, "event", arena_dup(arena, slice_str(fail.text)));
     event_unref(event);
@@ -260,11 +273,18 @@ static void send_done(struct wire_done *done) {
 }
 
 // Calls behind a slow one wait no longer for more of the same: in the fast lane, one
-// call that takes a good part of the budget sends the webhook's others back.
-static void judge(struct sandbox_held *held, struct wire_done *done) {
+// call that takes a good part of the budget sends the webhook's others back. One that was
+// broken off goes back itself; `before` is where its log lines begin.
+static void judge(struct sandbox_held *held, struct wire_done *done, size_t before) {
+    if (process.limits.slow) return;
     int64_t slow_ns = process.limits.soft_ms * 1000000 / SLOW_SHARE;
-    done->slow = !process.limits.slow && (done->over_budget || done->cpu_ns > slow_ns);
-    held->slow = done->slow;
+    done->bounced = done->over_budget || done->out_of_memory;
+    done->slow = held->slow = done->bounced || done->cpu_ns > slow_ns;
+    if (!done->bounced) return;
+    process.out.n = before;
+    *done = (struct wire_done){
+        .serial = done->serial, .slow = true, .bounced = true, .cpu_ns = done->cpu_ns
+    };
 }
 
 static void on_call(struct slice body) {
@@ -275,12 +295,13 @@ static void on_call(struct slice body) {
     struct sandbox_held *held = *slot_of(call.hook);
     if (!held) leave("call of a script that is not loaded");
     struct wire_done done = { .serial = call.serial };
+    size_t before = process.out.n;
     arena_init(&arena, CALL_ARENA_MAX);
     if (held->slow) {
         done.slow = done.bounced = true;
     } else if (held->script) {
         run_call(held, &call, &arena, &done);
-        judge(held, &done);
+        judge(held, &done, before);
     } else {
         refuse_call(&done, "load", held->problem);
     }

@@ -3,6 +3,7 @@
 //   script.c          pool, public verbs, answers
 //   script_process.c  one child: start, socket, watchdog, death
 //   script_queue.c    whose turn it is, lanes, strikes
+//   script_conduct.c  strikes, quarantine, log lines
 //   script_version.c  which versions a child holds
 //   script_store.c    what scripts stored a moment ago
 //   script_stats.c    counters by webhook
@@ -81,6 +82,15 @@ struct script_process {
     int64_t watched_cpu_ns, watched_wall_ns, watched_answers, answers;
 };
 
+struct script_conduct {
+    int64_t window_start_ns; // of the two counters below
+    unsigned calls, strikes;
+    char barred[17]; // the version that does not run before `barred_until_ns`
+    int64_t barred_until_ns;
+    int64_t lines_ns; // the bucket of its log lines: full when a burst behind the clock
+    uint64_t lines_dropped;
+};
+
 // A webhook by name, over all its versions.
 struct script_queue {
     struct list turn;    // pool->turns[lane], when it has something to send
@@ -93,8 +103,7 @@ struct script_queue {
     int64_t estimate_ns;     // CPU time of a call, smoothed
     unsigned behaved;        // good calls in a row in the slow lane
     unsigned probation;      // so many of them, and it may leave; more after each relapse
-    int64_t window_start;    // of the counters below
-    unsigned window_calls, window_overs;
+    struct script_conduct conduct;
     struct list versions; // in the process of its lane
     struct list writes;   // to its store, that the disk may not show yet
     struct map writes_by_key;
@@ -154,6 +163,16 @@ void script_queue_log(struct script_process *process, struct slice body);
 // What was out there in a process that is gone: again, or given up.
 void script_queue_bury(struct script_process *process);
 void script_queue_fail_all(struct script_pool *pool, enum script_lane lane, const char *text);
+
+// --- script_conduct.c ---
+// Counts a call; true when the script has to stop (`strike`: it used up a budget).
+bool script_conduct_note(struct script_conduct *conduct, bool strike, int64_t now_ns);
+// This version does not run for a while.
+void script_conduct_bar(struct script_conduct *conduct, struct slice version, int64_t now_ns);
+bool script_conduct_is_barred(const struct script_conduct *conduct, struct slice version,
+                              int64_t now_ns);
+// False: this line is one too many. Else *dropped is how many were since the last good one.
+bool script_conduct_may_log(struct script_conduct *conduct, int64_t now_ns, uint64_t *dropped);
 
 // --- script_version.c ---
 struct script_version *script_version_need(struct script_process *process, struct hook *hook,

@@ -3,9 +3,11 @@
 // likely to need: a webhook with slow calls gets few out there at a time, and nobody's
 // call stands behind more than a few milliseconds of others' work.
 //
-// Lanes. A webhook that exceeds the soft budget, or comes near it on average, goes on in
-// the slow process until it has behaved for a while. It moves when nothing of it is out
-// there, so its calls stay in order, and its versions leave the old process with it.
+// Lanes. A call that needs a good part of its budgets is not finished in the fast process:
+// it comes back unrun, and its webhook goes on in the slow one until it has behaved for a
+// while. It moves when nothing of it is out there, so its calls stay in order, and its
+// versions leave the old process with it.
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,12 +25,10 @@ enum {
     STRIKES_MAX = 2,
     FAILED_STARTS_MAX = 3,
     RETRY_START_MS = 100,
-    SLOW_SHARE = 4, // of the soft budget, as in sandbox_main.c
+    SLOW_SHARE = 4, // of the soft budget and the memory, as in sandbox_main.c
     PROBATION_MIN = 64,
     PROBATION_MAX = 4096,
-    OVERS_MAX = 10, // soft time-outs, at least every other call, within the window
 };
-static const int64_t window_ns = 60ll * 1000 * 1000 * 1000;
 
 struct script_queue *script_queue_of(struct script_pool *pool, struct slice name) {
     struct script_queue *queue = map_get(&pool->queues, name);
@@ -83,6 +83,13 @@ static void take_turn(struct script_pool *pool, struct script_queue *queue) {
     list_push(&pool->turns[queue->lane], &queue->turn);
 }
 
+// Held events wait in the store, and are let go by a person; those of other policies keep
+// coming, so the pool itself has to leave the script alone.
+static bool is_barred(const struct script_queue *queue, const struct hook *hook) {
+    return hook->on_script_error != HOOK_HOLD &&
+           script_conduct_is_barred(&queue->conduct, hook->version, clock_mono_ns());
+}
+
 void script_queue_add(struct script_pool *pool, struct script_call *call) {
     struct script_queue *queue = script_queue_of(pool, call->hook->name);
     call->queue = queue;
@@ -91,6 +98,11 @@ void script_queue_add(struct script_pool *pool, struct script_call *call) {
     list_init(&call->link);
     if (!queue || pool->closing) {
         script_call_fail(call, SCRIPT_GONE, "pool", "the script pool is closed or out of memory");
+        return;
+    }
+    if (is_barred(queue, call->hook)) {
+        script_call_fail(call, SCRIPT_ERROR, "process",
+                         "the script is in quarantine: it used up its budgets too often");
         return;
     }
     list_push(&queue->waiting, &call->link);
@@ -182,31 +194,25 @@ void script_queue_send(struct script_pool *pool, enum script_lane lane) {
 
 // --- answers ---
 
-// True when this webhook exceeds the budget so often that it must not go on.
-static bool judge_window(struct script_queue *queue, bool over) {
-    int64_t now = clock_mono_ns();
-    if (now - queue->window_start > window_ns) {
-        queue->window_start = now;
-        queue->window_calls = queue->window_overs = 0;
-    }
-    queue->window_calls++;
-    queue->window_overs += over;
-    if (queue->window_overs < OVERS_MAX || 2 * queue->window_overs < queue->window_calls)
-        return false;
-    queue->window_calls = queue->window_overs = 0;
-    return true;
+static void quarantine(struct script_call *call) {
+    call->quarantine = true;
+    script_conduct_bar(&call->queue->conduct, call->hook->version, clock_mono_ns());
+}
+
+static bool needs_much(const struct script_pool *pool, const struct wire_done *done) {
+    return done->over_budget || done->cpu_ns > pool->opts.soft_ms * 1000000 / SLOW_SHARE ||
+           done->memory_peak > pool->opts.memory_max / SLOW_SHARE;
 }
 
 static void judge_lane(struct script_pool *pool, struct script_queue *queue,
                        const struct wire_done *done) {
-    int64_t slow_ns = pool->opts.soft_ms * 1000000 / SLOW_SHARE;
     queue->estimate_ns += (done->cpu_ns - queue->estimate_ns) / 8;
     if (queue->estimate_ns < ESTIMATE_MIN_NS) queue->estimate_ns = ESTIMATE_MIN_NS;
     if (queue->lane == LANE_FAST) {
         if (done->slow) queue->wanted = LANE_SLOW;
         return;
     }
-    queue->behaved = done->over_budget || done->cpu_ns > slow_ns ? 0 : queue->behaved + 1;
+    queue->behaved = needs_much(pool, done) ? 0 : queue->behaved + 1;
     if (queue->behaved < queue->probation) return;
     queue->wanted = LANE_FAST;
     if (queue->probation < PROBATION_MAX) queue->probation *= 2;
@@ -288,9 +294,23 @@ void script_queue_done(struct script_process *process, struct slice body) {
     script_store_keep(queue, call->changes, pool->opts.kv_load != NULL);
     script_counters_add(queue->counters, call, done.over_budget);
     judge_lane(pool, queue, &done);
-    call->quarantine = judge_window(queue, done.over_budget);
+    bool strike = done.over_budget || done.out_of_memory;
+    if (script_conduct_note(&queue->conduct, strike, clock_mono_ns())) quarantine(call);
     take_turn(pool, queue);
     call->done(call);
+}
+
+static void pass_line(const struct script_opts *o, const struct script_call *call,
+                      const struct wire_log *log) {
+    uint64_t dropped;
+    char text[64];
+    if (!script_conduct_may_log(&call->queue->conduct, clock_mono_ns(), &dropped)) return;
+    if (dropped) {
+        int n =
+            snprintf(text, sizeof text, "too many log lines: %" PRIu64 " were dropped", dropped);
+        o->log(o->log_user, call->hook->name, call->event->id, LOG_WARN, slice(text, (size_t)n));
+    }
+    o->log(o->log_user, call->hook->name, call->event->id, log->level, log->line);
 }
 
 void script_queue_log(struct script_process *process, struct slice body) {
@@ -304,7 +324,7 @@ void script_queue_log(struct script_process *process, struct slice body) {
          link = link->next) {
         const struct script_call *call = list_item(link, struct script_call, link);
         if (call->serial != log.serial) continue;
-        o->log(o->log_user, call->hook->name, call->event->id, log.level, log.line);
+        pass_line(o, call, &log);
         return;
     }
 }
@@ -316,7 +336,7 @@ static void give_up(struct script_process *process, struct script_call *call) {
     struct slice file = call->hook->file;
     snprintf(text, sizeof text, "%.*s: the script ended its process twice: %s",
              (int)(file.n < 100 ? file.n : 100), file.p, script_process_epitaph(process));
-    call->quarantine = true;
+    quarantine(call);
     script_call_set(call, SCRIPT_ERROR, "process", text);
     script_counters_add(call->queue->counters, call, false);
     call->done(call);

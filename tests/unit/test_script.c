@@ -16,6 +16,7 @@ static uv_loop_t loop;
 static struct script_pool *pool;
 static char lib_dir[64];
 static char logged[256];
+static int lines;              // logged
 static struct script_kv *disk; // what kv_load finds
 
 static void each_on_disk(void *user, struct slice hook,
@@ -33,6 +34,7 @@ static bool give_secret(void *user, struct slice name, struct slice *value) {
 static void on_log(void *user, struct slice hook, struct slice event_id, int level,
                    struct slice line) {
     (void)user, (void)level;
+    lines++;
     snprintf(logged, sizeof logged, "%.*s %.*s %.*s", SLICE_FMT(hook), SLICE_FMT(event_id),
              SLICE_FMT(line));
 }
@@ -400,6 +402,86 @@ static void too_much_memory_is_an_error(void) {
     close_pool();
 }
 
+static bool is_stopped_within(struct hook *hook, int calls, const char *error) {
+    bool quarantine = false;
+    for (int i = 0; i < calls && !quarantine; i++) {
+        struct calling calling;
+        start(&calling, hook, i);
+        wait_for(&calling);
+        CHECK_INT(calling.call.outcome, SCRIPT_ERROR);
+        CHECK(has(calling.call.error, error));
+        quarantine = calling.call.quarantine;
+        end(&calling);
+    }
+    return quarantine;
+}
+
+static void hunger_without_end_quarantines(void) {
+    open_pool();
+    struct hook *hook =
+        hook_of("hungry", "function hook.filter(event) return ('x'):rep(8000000) == '' end");
+    CHECK(is_stopped_within(hook, 12, "not enough memory"));
+    hook_unref(hook);
+    close_pool();
+}
+
+static void errors_of_its_own_never_quarantine(void) {
+    open_pool();
+    struct hook *raises = hook_of("raises", "function hook.filter(event) error('no') end");
+    struct hook *nils = hook_of("nils", "function hook.filter(event) return event.X.y end");
+    CHECK(!is_stopped_within(raises, 100, "no"));
+    CHECK(!is_stopped_within(nils, 100, "attempt to index"));
+    hook_unref(raises);
+    hook_unref(nils);
+    close_pool();
+}
+
+// Nobody holds its events, so the pool itself leaves it alone, until it is edited.
+static void a_dropping_webhook_in_quarantine_is_not_run(void) {
+    char error[4400];
+    open_pool();
+    const char *stages = "hook.on_script_error = 'drop'\n"
+                         "function hook.filter(event) return ('x'):rep(8000000) == '' end";
+    struct hook *hook = hook_of("hungry", stages);
+    CHECK(is_stopped_within(hook, 12, "not enough memory"));
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(outcome_of(hook, i, error, sizeof error), SCRIPT_ERROR);
+        CHECK(strstr(error, "quarantine"));
+    }
+    struct hook *edited = hook_of("hungry", "hook.on_script_error = 'drop'");
+    CHECK_INT(outcome_of(edited, 1, error, sizeof error), SCRIPT_OK);
+    hook_unref(hook);
+    hook_unref(edited);
+    close_pool();
+}
+
+// More than the fast process gives, less than the script may have: it is run again, and
+// what it logged on its first way is not told twice.
+static void a_call_that_needs_much_runs_whole_in_the_slow_lane(void) {
+    char error[4400];
+    open_pool();
+    lines = 0;
+    struct hook *hook = hook_of("large", "function hook.filter(event)\n"
+                                         "  log.info('once')\n"
+                                         "  return #('x'):rep(2000000) == 2000000\nend");
+    CHECK_INT(outcome_of(hook, 1, error, sizeof error), SCRIPT_OK);
+    CHECK_INT(lines, 1);
+    CHECK(child_pid("slow") > 0);
+    hook_unref(hook);
+    close_pool();
+}
+
+static void a_state_that_holds_much_loads_in_the_slow_lane(void) {
+    char error[4400];
+    open_pool();
+    struct hook *hook = hook_of("table", "local big = ('x'):rep(2000000)\n"
+                                         "function hook.filter(event) return #big > 0 end");
+    CHECK_INT(outcome_of(hook, 1, error, sizeof error), SCRIPT_OK);
+    CHECK(child_pid("slow") > 0);
+    hook_unref(hook);
+    close_pool();
+}
+
 // --- death ---
 
 static void a_stopped_process_is_replaced_and_its_calls_run_again(void) {
@@ -674,6 +756,13 @@ static const struct check_case cases[] = {
     { "time-outs without end quarantine", time_outs_without_end_quarantine },
 #endif
     { "too much memory is an error", too_much_memory_is_an_error },
+    { "hunger without end quarantines", hunger_without_end_quarantines },
+    { "errors of its own never quarantine", errors_of_its_own_never_quarantine },
+    { "a dropping webhook in quarantine is not run", a_dropping_webhook_in_quarantine_is_not_run },
+    { "a call that needs much runs whole in the slow lane",
+      a_call_that_needs_much_runs_whole_in_the_slow_lane },
+    { "a state that holds much loads in the slow lane",
+      a_state_that_holds_much_loads_in_the_slow_lane },
     { "a stopped process is replaced and its calls run again",
       a_stopped_process_is_replaced_and_its_calls_run_again },
     { "a text that crashes the compiler is refused", a_text_that_crashes_the_compiler_is_refused },
