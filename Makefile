@@ -113,6 +113,7 @@ $(O)/fuzz/%: tests/fuzz/%.c $(filter-out $(O)/core/main.o,$(OBJECTS))
 crash: all
 	python3 tests/crash/store.py --long --build $(O)
 	TUMA=$(O)/tuma python3 tests/crash/kill.py --kills 1000
+	TUMA=$(O)/tuma python3 tests/crash/memory.py --points 2000
 
 # Mixed faults for MINUTES; the table and the plot land beside the other figures.
 MINUTES ?= 60
