@@ -21,6 +21,7 @@ import traceback
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TUMA = os.environ.get("TUMA", str(ROOT / "build" / "tuma"))
 sys.path.insert(0, str(ROOT / "tests"))
+os.environ.setdefault("TUMA_RESERVE_BYTES", "8388608")  # a nearly full disk is no reason for tests to fail
 
 
 class Failed(Exception):
