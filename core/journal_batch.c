@@ -157,17 +157,30 @@ static void answer_all(struct list *intakes, enum intake_result result) {
         intake_refuse(list_item(link, struct intake, message.link), result);
 }
 
+static bool in_batches(const struct list *link) {
+    int kind = list_item(link, struct message, link)->kind;
+    return kind == MESSAGE_INTAKE || kind == MESSAGE_OUTCOME;
+}
+
+// A large intake lets those behind it go first, so that a burst costs the others
+// one batch and not all of it; an order that came after it stays behind it.
+static void wait_again(struct journal *j, struct intake *intake) {
+    struct list *at = j->waiting.next;
+    while (at != &j->waiting && in_batches(at)) at = at->next;
+    list_push(at, &intake->message.link);
+}
+
 static void apply_intakes(struct journal *j, struct batch *batch) {
-    struct list *unfinished = NULL; // the last one at most
+    struct intake *unfinished = NULL; // the last one at most
     for (struct list *link; (link = list_pop(&batch->intakes));) {
         struct intake *intake = list_item(link, struct intake, message.link);
         intake_apply(j, intake);
         if (intake->stored == intake->count)
             intake_answer(intake);
         else
-            unfinished = link;
+            unfinished = intake;
     }
-    if (unfinished) list_push_front(&j->waiting, unfinished);
+    if (unfinished) wait_again(j, unfinished);
 }
 
 static void batch_apply(struct journal *j, struct batch *batch) {
@@ -262,10 +275,8 @@ void batch_run(struct journal *j) {
         refuse_waiting(j);
         return;
     }
-    struct message *first = list_item(j->waiting.next, struct message, link);
-    if (first->kind != MESSAGE_INTAKE && first->kind != MESSAGE_OUTCOME) {
-        list_remove(&first->link);
-        take_single(j, first);
+    if (!in_batches(j->waiting.next)) {
+        take_single(j, list_item(list_pop(&j->waiting), struct message, link));
         return;
     }
     struct batch batch;

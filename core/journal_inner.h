@@ -26,7 +26,7 @@
 enum {
     BATCH_ROWS_MAX = 2000, // of one transaction: events, deliveries, outcomes
     BATCH_CPU_MS = 3,      // what planning one may take; the commit comes on top
-    BATCH_CPU_MS_MAX = 5,  // when the disk takes longer: as long as that
+    BATCH_CPU_MS_MAX = 4,  // when the disk takes longer: as long as that
     STARTS_A_TURN = 512,   // jobs started before others get a look in
     STARTS_MS = 2,         // and how long that may take
     PAGES_A_TURN = 4,      // pages fetched likewise

@@ -863,15 +863,15 @@ static void large_intake_is_answered_once_when_all_is_stored(void) {
     for (size_t i = 0; i < 6; i++) add_hook(names[i], LISTEN ",\"concurrency\":1000");
     begin();
     inbox_send(journal_inbox(journal), &large_intake(1000, 10)->message);
-    send_event("behind", "call.completed", "1");
-    AWAIT(!list_empty(&accepted));
-    struct intake *intake = list_item(list_pop(&accepted), struct intake, message.link);
-    CHECK_INT(intake->count, 1000);
-    CHECK_INT(stored_of(intake), 1000);
-    count("f", DELIVERY_PENDING);
-    CHECK(counted_all >= 6000);
-    intake_free(intake);
-    CHECK_INT(next_result(NULL), INTAKE_STORED);
+    send_event("beside", "call.completed", "1"); // may be stored in between
+    for (size_t seen_intakes = 0; seen_intakes < 2; seen_intakes++) {
+        AWAIT(!list_empty(&accepted));
+        struct intake *intake = list_item(list_pop(&accepted), struct intake, message.link);
+        CHECK_INT(stored_of(intake), intake->count);
+        count("f", DELIVERY_PENDING);
+        CHECK(counted_all >= 6 * intake->count);
+        intake_free(intake);
+    }
     wait_idle(60000);
     CHECK(list_empty(&accepted));
     CHECK_INT(count("f", DELIVERY_DELIVERED), 1001);
