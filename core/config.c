@@ -48,6 +48,8 @@ const struct setting config_settings[] = {
       "CPU budget of loading a script" },
     { "script_memory", SETTING_INT, AT(script_memory), 1048576, 1e9, "16777216",
       "bytes a script may use" },
+    { "script_tests", SETTING_BOOL, AT(script_tests), 0, 0, "true",
+      "a saved script runs once its own hook.tests pass" },
     { "retention_days", SETTING_NUMBER, AT(retention_days), 0, 36500, "7",
       "how long finished deliveries are kept, 0: for ever" },
     { "retention_bytes", SETTING_INT, AT(retention_bytes), 0, 1e15, "0",

@@ -26,6 +26,7 @@ struct config {
     const char *dns, *ca_file; // NULL: the system's
     double script_cpu_ms, script_kill_ms, script_load_ms;
     int64_t script_memory; // bytes
+    bool script_tests;     // a saved script's own tests must pass before it runs
     int64_t in_flight, backlog;
     double retention_days;
     int64_t retention_bytes, ballast_bytes, reserve_bytes;

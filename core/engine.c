@@ -197,7 +197,7 @@ static enum err open_parts(struct engine *engine, struct fail *fail) {
                                                              .guard = &c->guard,
                                                              .script = script_opts(engine),
                                                              .watch = engine->opts.watch,
-                                                             .run_tests = false,
+                                                             .run_tests = c->script_tests,
                                                              .changed = on_hooks_changed,
                                                              .user = engine },
                                     fail);

@@ -21,7 +21,7 @@ struct registry_opts {
     const struct guard *guard; // refuses URLs that could never be dialled
     struct script_opts script;
     bool watch;     // else loaded once
-    bool run_tests; // hook.tests must pass before a version goes live
+    bool run_tests; // hook.tests must pass before a version goes live; not at the first load
     // A new set is there (also once after the first load). Borrowed for the call.
     void (*changed)(void *user, struct hook_set *set);
     void *user;

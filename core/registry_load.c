@@ -70,9 +70,26 @@ static void adopt(struct registry_entry *entry, struct hook *hook) {
 
 // --- tests before a version goes live ---
 
+// The line in which a test's name stands between quotes, else the first.
+static unsigned line_of_test(struct slice source, struct slice name) {
+    const char *hit = source.p;
+    unsigned line = 1;
+    while (name.n && (hit = memmem(hit, source.n - (size_t)(hit - source.p), name.p, name.n))) {
+        const char *end = hit + name.n;
+        bool quoted = hit > source.p && end < source.p + source.n && strchr("\"'", hit[-1]) &&
+                      hit[-1] == *end;
+        if (quoted) {
+            for (const char *p = source.p; p < hit; p++) line += *p == '\n';
+            return line;
+        }
+        hit++;
+    }
+    return line;
+}
+
 // The first failed test of a report.
-static void describe_failure(struct registry_entry *entry, struct slice report, char *text,
-                             size_t room) {
+static void describe_failure(struct registry_entry *entry, struct slice source, struct slice report,
+                             char *text, size_t room) {
     struct arena arena;
     struct json test;
     size_t at = 0;
@@ -84,8 +101,8 @@ static void describe_failure(struct registry_entry *entry, struct slice report, 
         message = json_text(json_get(test, "message"), &arena);
         break;
     }
-    snprintf(text, room, "%s:1: test \"%.*s\" failed: %.*s", entry->path, SLICE_FMT(name),
-             SLICE_FMT(message));
+    snprintf(text, room, "%s:%u: test \"%.*s\" failed: %.*s", entry->path,
+             line_of_test(source, name), SLICE_FMT(name), SLICE_FMT(message));
     arena_deinit(&arena);
 }
 
@@ -97,7 +114,7 @@ static void on_tested(void *user, bool ok, struct slice report) {
         adopt(entry, hook);
     } else {
         char text[1024];
-        describe_failure(entry, report, text, sizeof text);
+        describe_failure(entry, hook->source, report, text, sizeof text);
         hook_unref(hook);
         if (!entry->gone && !entry->registry->closing) set_error(entry, text);
     }
@@ -110,6 +127,12 @@ static bool keep_libs(struct registry_entry *entry, struct slice libs) {
     free(entry->libs);
     entry->libs = strndup(libs.n ? libs.p : "", libs.n);
     return entry->libs != NULL;
+}
+
+// Not when the engine starts: its webhooks run again as fast as they can, and one whose test
+// has come to fail (a date in it has passed) does not lose its events for that.
+static bool needs_tests(const struct registry *registry, const struct hook *hook) {
+    return registry->opts.run_tests && registry->published && hook->tests.n;
 }
 
 static void build(struct registry_entry *entry, const struct script_loaded *loaded) {
@@ -127,9 +150,9 @@ static void build(struct registry_entry *entry, const struct script_loaded *load
         set_error(entry, fail.text);
         if (fail.code == ERR_NOMEM) registry_retry(registry, entry);
         finish(entry);
-    } else if (registry->opts.run_tests && hook->tests.n) {
+    } else if (needs_tests(registry, hook)) {
         entry->next = hook;
-        script_test(registry->pool, hook, slice("", 0), on_tested, entry);
+        script_gate(registry->pool, hook, on_tested, entry);
     } else {
         adopt(entry, hook);
         finish(entry);

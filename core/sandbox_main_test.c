@@ -20,6 +20,7 @@ enum {
 struct test {
     struct sandbox_held *held;
     const struct wire_hello *limits;
+    int64_t budget_ms, started_ns; // of CPU time, for all of them
     struct sandbox *judge;
     int judge_ref;
     struct arena arena; // of one test
@@ -279,12 +280,23 @@ static void report_trouble(struct buf *report, const char *text) {
     buf_add(report, S("}],\"passed\":0,\"failed\":1}"));
 }
 
+static bool took_too_long(const struct test *t) {
+    return t->budget_ms && clock_cpu_ns() - t->started_ns > t->budget_ms * 1000000;
+}
+
 static bool run_all(struct test *t, struct slice tests, struct buf *report) {
     struct json list = json_root(tests);
     size_t at = 0, passed = 0, failed = 0;
     buf_add(report, S("{\"tests\":["));
-    while (list.type == JSON_ARRAY && json_next(list, &at, NULL, &t->one))
+    while (list.type == JSON_ARRAY && json_next(list, &at, NULL, &t->one)) {
         report_one(t, passed + failed + 1, report) ? passed++ : failed++;
+        if (!took_too_long(t)) continue;
+        char text[100];
+        snprintf(text, sizeof text, "they need more than %lld ms of CPU time",
+                 (long long)t->budget_ms);
+        report_trouble(report, text);
+        return false;
+    }
     buf_printf(report, "],\"passed\":%zu,\"failed\":%zu}", passed, failed);
     return failed == 0 && !report->failed;
 }
@@ -320,7 +332,9 @@ static bool open_and_run(struct test *t, struct slice tests, struct buf *report)
 
 void sandbox_test(struct sandbox_held *held, const struct wire_test *test,
                   const struct wire_hello *limits, struct buf *report, bool *ok) {
-    struct test t = { .held = held, .limits = limits };
+    struct test t = {
+        .held = held, .limits = limits, .budget_ms = test->budget_ms, .started_ns = clock_cpu_ns()
+    };
     struct sandbox_problem problem = { .text = "" };
     struct buf tests;
     buf_init(&tests, TEXT_MAX_BYTES);

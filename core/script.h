@@ -113,6 +113,11 @@ void script_call(struct script_pool *pool, struct script_call *call);
 void script_test(struct script_pool *pool, struct hook *hook, struct slice test_source,
                  void (*done)(void *user, bool ok, struct slice report_json), void *user);
 
+// The same for a version that is about to go live: hook.tests only, behind every file that waits
+// to be looked at, and within the time that a file may take to load.
+void script_gate(struct script_pool *pool, struct hook *hook,
+                 void (*done)(void *user, bool ok, struct slice report_json), void *user);
+
 // Runs events (a JSON list of them, as event_read takes one) through the hook for about a
 // second and tells which lines of it took the time; the report is JSON, see
 // sandbox_main_profile.c. Asynchronous.

@@ -33,6 +33,7 @@ struct script_task {
     uint64_t serial;
     unsigned strikes;
     int64_t hard_ms;
+    int64_t budget_ms;         // of all tests, 0: none
     struct hook *hook;         // referenced: run its tests; NULL: describe `source`
     struct slice file, source; // in the arena
     struct slice libs;

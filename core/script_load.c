@@ -161,8 +161,13 @@ static void refuse(struct script_task *task, const char *why) {
     tell_loaded(task, &loaded);
 }
 
+// Files first: whoever's tests take long holds up other tests, but nobody's plain reload.
 static void enqueue(struct script_pool *pool, struct script_task *task) {
-    list_push(&pool->tasks, &task->link);
+    struct list *before = &pool->tasks;
+    while (!task->hook && before->prev != &pool->tasks &&
+           list_item(before->prev, struct script_task, link)->hook)
+        before = before->prev;
+    list_push(before, &task->link);
     script_pool_kick(pool);
 }
 
@@ -225,6 +230,15 @@ void script_test(struct script_pool *pool, struct hook *hook, struct slice test_
     enqueue(pool, task);
 }
 
+void script_gate(struct script_pool *pool, struct hook *hook,
+                 void (*done)(void *user, bool ok, struct slice report_json), void *user) {
+    struct script_task *task = test_new(pool, hook, done, user);
+    if (!task) return;
+    task->budget_ms = pool->opts.load_ms;
+    task->hard_ms = pool->opts.load_ms + pool->opts.hard_ms;
+    enqueue(pool, task);
+}
+
 void script_profile(struct script_pool *pool, struct hook *hook, struct slice events_json,
                     void (*done)(void *user, bool ok, struct slice report_json), void *user) {
     struct script_task *task = test_new(pool, hook, done, user);
@@ -249,7 +263,7 @@ static void send_task(struct script_process *process, struct script_task *task) 
     }
     wire_put_test(&process->out, task->profile ? WIRE_PROFILE : WIRE_TEST,
                   &(struct wire_test){ task->serial, version->number, task->file, task->source,
-                                       task->tests });
+                                       task->tests, task->budget_ms });
 }
 
 void script_task_send(struct script_process *process) {

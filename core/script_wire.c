@@ -240,6 +240,7 @@ void wire_put_test(struct buf *out, enum wire_kind kind, const struct wire_test 
     buf_blob(out, test->file);
     buf_blob(out, test->source);
     buf_blob(out, test->tests);
+    buf_u64(out, (uint64_t)test->budget_ms);
     end(out, start);
 }
 
@@ -249,6 +250,7 @@ bool wire_take_test(struct slice body, struct wire_test *test) {
     test->file = take_blob(&body);
     test->source = take_blob(&body);
     test->tests = take_blob(&body);
+    test->budget_ms = (int64_t)take_u64(&body);
     return all_taken(body);
 }
 

@@ -131,6 +131,7 @@ struct wire_test {
     uint32_t hook;             // loaded before
     struct slice file, source; // of a *_test.lua; empty: hook.tests
     struct slice tests;        // JSON; or the events, a list
+    int64_t budget_ms;         // of CPU time, for all tests together; 0: no limit
 };
 struct wire_tested {
     uint64_t serial;

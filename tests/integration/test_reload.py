@@ -167,5 +167,46 @@ return hook""")
         equal(sink.wait(2)[1]["target"], "/new")
 
 
+TESTED = """local hook = { on = "call.completed", request = { url = "%(url)s/%(v)s" } }
+hook.tests = {
+  { name = "goes there", event = { CALL_ID = "c1" }, expect = { url = "%(url)s/%(wanted)s" } },
+}
+return hook"""
+
+
+def error(w, name):
+    out = w.tuma("scripts", "--json")
+    return next((row.get("error") for row in json.loads(out.stdout)["scripts"] if row["name"] == name), None)
+
+
+def test_failing_tests_keep_a_saved_version_out():
+    with Workspace() as w:
+        sink = w.sink()
+        w.hook("gated", TESTED % {"url": sink.url, "v": "one", "wanted": "one"})
+        engine = w.engine()
+        before = version(w, "gated")
+        w.hook("gated", TESTED % {"url": sink.url, "v": "two", "wanted": "one"})
+        told = until(lambda: error(w, "gated"), what="the failure is told")
+        check("gated.lua:3: test" in told and "goes there" in told, told)
+        check(version(w, "gated") == before, "the version before it goes on")
+        check("gated.lua:3: test" in engine.process.text(), "the failure is in the log")
+        engine.post({"type": "call.completed", "tags": {"CALL_ID": "c1"}})
+        equal(sink.wait(1)[0]["target"], "/one")
+        w.hook("gated", TESTED % {"url": sink.url, "v": "two", "wanted": "two"})
+        until(lambda: version(w, "gated") != before and not error(w, "gated"), what="the mended version")
+        engine.post({"type": "call.completed", "tags": {"CALL_ID": "c2"}})
+        equal(sink.wait(2)[1]["target"], "/two")
+
+
+def test_tests_can_be_left_to_their_author():
+    with Workspace() as w:
+        sink = w.sink()
+        w.hook("free", TESTED % {"url": sink.url, "v": "one", "wanted": "one"})
+        w.engine("--no-script-tests")
+        before = version(w, "free")
+        w.hook("free", TESTED % {"url": sink.url, "v": "two", "wanted": "one"})
+        until(lambda: version(w, "free") != before, what="the version whose tests fail")
+
+
 if __name__ == "__main__":
     main(globals())

@@ -46,11 +46,14 @@ static const char *hook_text(const char *url) {
     return text;
 }
 
+static const char *fill_first; // a.lua, there before the registry
+
 static void open_registry(bool run_tests) {
     struct fail fail = { .text = "" };
     char command[192];
     snprintf(command, sizeof command, "rm -rf '%s' && mkdir -p '%s/lib'", dir, dir);
     CHECK_INT(system(command), 0);
+    if (fill_first) write_text("a.lua", fill_first);
     CHECK_INT(uv_loop_init(&loop), 0);
     static char lib[96];
     snprintf(lib, sizeof lib, "%.80s/lib", dir);
@@ -243,15 +246,46 @@ static void failing_tests_keep_a_version_out(void) {
     open_registry(true);
     static const char text[] =
         "return { on = 'call.completed', request = { method = 'GET', url = 'https://h.example/%s' },"
-        " tests = { { name = 'goes there', event = { type = 'call.completed' }, expect = { url = 'https://h.example/good' } } } }";
+        "\n tests = { { name = 'goes there', event = { type = 'call.completed' }, expect = { url = 'https://h.example/good' } } } }";
     char good[512], bad[512];
     snprintf(good, sizeof good, text, "good");
     snprintf(bad, sizeof bad, text, "bad");
     write_text("a.lua", good);
     CHECK(runs("a", "/good' }"));
     write_text("a.lua", bad);
-    CHECK(tells("a", "test \"goes there\" failed"));
+    CHECK(tells("a", "a.lua:2: test \"goes there\" failed"));
     CHECK(runs("a", "/good' }"));
+    close_registry();
+}
+
+// As fast as the engine can, and whatever has become of its tests, the directory runs at first.
+static void the_first_load_asks_for_no_tests(void) {
+    fill_first =
+        "return { on = 'call.completed', request = { method = 'GET', url = 'https://h.example/one' },"
+        " tests = { { name = 'never', event = { type = 'call.completed' }, expect = 'filtered' } } }";
+    open_registry(true);
+    fill_first = NULL;
+    CHECK(runs("a", "/one"));
+    close_registry();
+}
+
+// Whose tests take long holds up nobody's plain reload, and does not pass.
+static void tests_without_end_keep_a_version_out(void) {
+    open_registry(true);
+    write_text("b.lua", hook_text("one"));
+    CHECK(runs("b", "/one"));
+    write_text(
+        "a.lua",
+        "local hook = { on = 'call.completed', request = { method = 'GET', url = "
+        "'https://h.example/a' } }\n"
+        "function hook.filter() local x = 0 for i = 1, 2e6 do x = x + i end return true end\n"
+        "hook.tests = {}\n"
+        "for i = 1, 200 do hook.tests[i] = { name = 't' .. i, event = {}, expect = 'sent' } "
+        "end\nreturn hook");
+    CHECK(tells("a", "more than 500 ms of CPU time"));
+    write_text("b.lua", hook_text("two"));
+    CHECK(runs("b", "/two"));
+    CHECK(!version_of("a"));
     close_registry();
 }
 
@@ -288,6 +322,8 @@ static const struct check_case cases[] = {
     { "a removed file disables its webhook", a_removed_file_disables_its_webhook },
     { "a shared file reloads just its users", a_shared_file_reloads_just_its_users },
     { "failing tests keep a version out", failing_tests_keep_a_version_out },
+    { "the first load asks for no tests", the_first_load_asks_for_no_tests },
+    { "tests without end keep a version out", tests_without_end_keep_a_version_out },
     { "many files become one set", many_files_become_one_set },
 };
 
