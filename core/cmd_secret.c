@@ -54,6 +54,7 @@ int cmd_secret(int argc, char **argv) {
     int count, status = cli_parse(&command, &config, argc, argv, &rest, &count);
     if (status >= 0) return status;
     struct fail fail = { 0 };
+    secrets_protect_memory();
     if (count == 1 && !strcmp(rest[0], "list"))
         status = list(&config);
     else if (count == 2 && !strcmp(rest[0], "set"))

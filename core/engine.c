@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "api.h"
@@ -49,10 +47,11 @@ struct engine {
 static void script_logs(void *user, struct slice hook, struct slice event_id, int level,
                         struct slice line) {
     char name[72], event[160], text[2200];
-    (void)user;
+    struct engine *engine = user;
     snprintf(name, sizeof name, "%.*s", SLICE_FMT(hook));
     snprintf(event, sizeof event, "%.*s", SLICE_FMT(event_id));
     snprintf(text, sizeof text, "%.*s", SLICE_FMT(line));
+    secrets_blot(engine->secrets, text);
     log_line((enum log_level)level, text, "webhook", name, "event", event, NULL);
 }
 
@@ -66,7 +65,8 @@ static struct script_opts script_opts(struct engine *engine) {
                                  .lib_dir = engine->lib_dir,
                                  .secret = secrets_get,
                                  .secret_user = engine->secrets,
-                                 .log = script_logs };
+                                 .log = script_logs,
+                                 .log_user = engine };
 }
 
 static enum err start_workers(struct engine *engine, struct fail *fail) {
@@ -213,12 +213,6 @@ static void *grow_or_leave(void *old, size_t n) {
     _exit(EXIT_FAILURE);
 }
 
-// Secrets must not reach a core dump (PR_SET_DUMPABLE also closes /proc/PID/mem to others).
-static void protect_memory(void) {
-    setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
-    prctl(PR_SET_DUMPABLE, 0);
-}
-
 struct engine *engine_start(uv_loop_t *loop, const struct engine_opts *opts, struct fail *fail) {
     struct engine *engine = calloc(1, sizeof *engine);
     if (!engine) {
@@ -230,7 +224,7 @@ struct engine *engine_start(uv_loop_t *loop, const struct engine_opts *opts, str
     snprintf(engine->lib_dir, sizeof engine->lib_dir, "%s/lib", opts->config->scripts);
     snprintf(engine->socket_path, sizeof engine->socket_path, "%s/control.sock",
              opts->config->data);
-    protect_memory();
+    secrets_protect_memory();
     uv_replace_allocator(malloc, grow_or_leave, calloc, free);
     if (courier_global_init(fail) != OK) return NULL;
     uv_async_init(loop, &engine->trouble, on_trouble);

@@ -118,6 +118,50 @@ static enum err seal_text(struct slice text, const struct seal *seal, struct are
     return err;
 }
 
+// Where the next marker or the next `value` starts.
+static size_t next_place(struct slice text, struct slice value) {
+    size_t nul = slice_find(text, '\0');
+    const char *hit = memmem(text.p, nul, value.p, value.n);
+    return hit ? (size_t)(hit - text.p) : nul;
+}
+
+static bool hide_in(struct slice *text, struct slice name, struct slice value,
+                    struct arena *arena) {
+    struct slice rest = *text;
+    struct buf out;
+    if (!text->n || !memmem(text->p, text->n, value.p, value.n)) return true;
+    buf_init(&out, 2 * (REQUEST_BODY_MAX + REQUEST_URL_MAX));
+    while (rest.n) {
+        size_t plain = next_place(rest, value), length = value.n;
+        char mode;
+        struct slice other;
+        buf_add(&out, slice(rest.p, plain));
+        rest = slice_from(rest, plain);
+        if (rest.n && rest.p[0] != '\0') {
+            buf_add(&out, slice("\0Sr", 3));
+            buf_add(&out, name);
+            buf_byte(&out, '\0');
+        } else if (rest.n) {
+            if (marker_at(rest, &mode, &other, &length) == MARKER_NONE) length = 1;
+            buf_add(&out, slice(rest.p, length));
+        }
+        rest = slice_from(rest, length);
+    }
+    struct slice hidden = out.failed ? slice(NULL, 0) : arena_dup(arena, buf_slice(&out));
+    buf_deinit(&out);
+    if (hidden.p) *text = hidden;
+    return hidden.p;
+}
+
+bool request_hide(struct request *request, struct slice name, struct slice value,
+                  struct arena *arena) {
+    bool hidden =
+        hide_in(&request->url, name, value, arena) && hide_in(&request->body, name, value, arena);
+    for (size_t i = 0; i < request->headers_count && hidden; i++)
+        hidden = hide_in(&request->headers[i].value, name, value, arena);
+    return hidden;
+}
+
 enum err request_seal(const struct request *from, uint32_t attempt, request_secret_fn *secret,
                       void *user, struct arena *arena, struct request *out, struct fail *fail) {
     struct seal seal = { attempt, secret, user, fail };

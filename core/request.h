@@ -63,6 +63,10 @@ typedef bool request_secret_fn(void *user, struct slice name, struct slice *valu
 enum err request_seal(const struct request *from, uint32_t attempt, request_secret_fn *secret,
                       void *user, struct arena *arena, struct request *out, struct fail *fail);
 
+// Puts a marker wherever `value` stands in the URL, a header's value or the body: a secret that a
+// script wrote out is kept by its name, and request_seal gives the same bytes. False: no memory.
+bool request_hide(struct request *request, struct slice name, struct slice value,
+                  struct arena *arena);
 // For logs: markers become [SECRET:NAME]; `text` as it stands otherwise.
 struct slice request_mask(struct slice text, struct arena *arena);
 

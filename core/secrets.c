@@ -8,6 +8,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@ enum {
     NONCE_BYTES = 12,
     SEAL_BYTES = 16,
     VALUE_MAX = 16 * 1024,
+    BLOT_MIN = 6,
     FILE_BYTES_MAX = 4 * 1024 * 1024
 };
 
@@ -42,6 +45,11 @@ struct secrets {
 };
 
 extern char **environ;
+
+void secrets_protect_memory(void) {
+    setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+    prctl(PR_SET_DUMPABLE, 0); // a handler that core_pattern pipes to has no limit; /proc/PID/mem
+}
 
 static enum err read_file(const char *path, struct buf *out, struct fail *fail) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -110,11 +118,12 @@ static enum err load_key(const char *dir, const char *key_file, uint8_t key[KEY_
     return err;
 }
 
+// `value` is in the arena already: the only copy, which secrets_close wipes.
 static bool add(struct generation *g, struct slice name, struct slice value) {
     struct secret *secret = arena_zalloc(&g->arena, 1, sizeof *secret);
-    if (!secret) return false;
-    *secret = (struct secret){ arena_dup(&g->arena, name), arena_dup(&g->arena, value), g->first };
-    if (!secret->name.p || !secret->value.p) return false;
+    if (!secret || !value.p) return false;
+    *secret = (struct secret){ arena_dup(&g->arena, name), value, g->first };
+    if (!secret->name.p) return false;
     g->first = secret;
     return true;
 }
@@ -163,7 +172,8 @@ static bool load_environment(struct generation *g) {
         if (!slice_starts(pair, prefix)) continue;
         size_t equals = slice_find(pair, '=');
         struct slice name = slice(pair.p + prefix.n, equals - prefix.n);
-        if (tag_name_valid(name) && !add(g, name, slice_from(pair, equals + 1))) return false;
+        struct slice value = arena_dup(&g->arena, slice_from(pair, equals + 1));
+        if (tag_name_valid(name) && !add(g, name, value)) return false;
     }
     return true;
 }
@@ -223,7 +233,26 @@ void secrets_each(const struct secrets *s, void (*one)(void *user, struct slice 
         one(user, x->name);
 }
 
+void secrets_blot(const struct secrets *s, char *text) {
+    for (const struct secret *x = atomic_load(&s->current)->first; x; x = x->next) {
+        if (x->value.n < BLOT_MIN) continue; // it would blot out ordinary text
+        size_t left = strlen(text);
+        for (char *hit = text; (hit = memmem(hit, left, x->value.p, x->value.n));) {
+            memset(hit, '*', x->value.n);
+            left = strlen(hit);
+        }
+    }
+}
+
 // --- Changing the file ---
+
+// A file's name is on disk only when its directory is.
+static bool sync_directory(const char *dir) {
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool fine = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0) close(fd);
+    return fine;
+}
 
 static enum err ensure_key(const char *dir, const char *key_file, uint8_t key[KEY_BYTES],
                            struct fail *fail) {
@@ -235,7 +264,9 @@ static enum err ensure_key(const char *dir, const char *key_file, uint8_t key[KE
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
     bool fine = fd >= 0 && write(fd, key, KEY_BYTES) == KEY_BYTES && fsync(fd) == 0;
     if (fd >= 0) close(fd);
-    return fine ? OK : fail_set(fail, ERR_IO, 0, "key_unwritable", "%s: %s", path, strerror(errno));
+    return fine && sync_directory(dir)
+               ? OK
+               : fail_set(fail, ERR_IO, 0, "key_unwritable", "%s: %s", path, strerror(errno));
 }
 
 static enum err seal_line(const uint8_t key[KEY_BYTES], struct slice name, struct slice value,
@@ -273,13 +304,14 @@ static void keep_others(struct slice old, struct slice name, struct buf *out) {
     }
 }
 
-static enum err replace_file(const char *path, struct slice content, struct fail *fail) {
+static enum err replace_file(const char *dir, const char *path, struct slice content,
+                             struct fail *fail) {
     char aside[4200];
     snprintf(aside, sizeof aside, "%s.new", path);
     int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bool fine = fd >= 0 && write(fd, content.p, content.n) == (ssize_t)content.n && fsync(fd) == 0;
     if (fd >= 0) close(fd);
-    if (fine && rename(aside, path) == 0) return OK;
+    if (fine && rename(aside, path) == 0 && sync_directory(dir)) return OK;
     return fail_set(fail, ERR_IO, 0, "secrets_unwritable", "%s: %s", path, strerror(errno));
 }
 
@@ -306,7 +338,7 @@ enum err secrets_put(const char *dir, const char *key_file, struct slice name, s
     if (err == OK && fresh.failed)
         err = fail_set(fail, ERR_LIMIT, 0, "too_many_secrets",
                        "the secrets file would grow past its limit");
-    if (err == OK) err = replace_file(path, buf_slice(&fresh), fail);
+    if (err == OK) err = replace_file(dir, path, buf_slice(&fresh), fail);
     explicit_bzero(key, sizeof key);
     buf_deinit(&old);
     buf_deinit(&fresh);

@@ -24,6 +24,12 @@ bool secrets_get(void *secrets, struct slice name, struct slice *value);
 void secrets_each(const struct secrets *secrets, void (*one)(void *user, struct slice name),
                   void *user);
 
+// No core dump of this process, and its memory closed to others: before a secret is read.
+void secrets_protect_memory(void);
+
+// Writes asterisks over every value of six bytes or more in `text`.
+void secrets_blot(const struct secrets *secrets, char *text);
+
 // Changes DIR/secrets (written aside, then renamed; mode 0600). Makes
 // DIR/secret.key (mode 0400) when no key is there yet. An empty value removes.
 enum err secrets_put(const char *dir, const char *key_file, struct slice name, struct slice value,

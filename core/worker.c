@@ -60,9 +60,13 @@ static void take_requests(struct task *task) {
         stop_with(task, VERDICT_FILTERED, S("transform returned no request"));
         return;
     }
+    bool hidden = true;
+    for (size_t i = 0; i < call->requests_count && hidden; i++)
+        hidden = worker_hide_secrets(task, &call->requests[i]);
     task->request = call->requests[0];
     job->more = arena_zalloc(&job->arena, call->requests_count, sizeof *job->more);
-    enum err err = job->more ? keep_request(job, &task->request, &job->request) : ERR_NOMEM;
+    enum err err =
+        job->more && hidden ? keep_request(job, &task->request, &job->request) : ERR_NOMEM;
     for (size_t i = 1; !err && i < call->requests_count; i++)
         err = keep_request(job, &call->requests[i], &job->more[i - 1]);
     if (err) {
@@ -91,6 +95,7 @@ static void script_failed(struct task *task) {
 static void on_request_made(struct script_call *call) {
     struct task *task = call->user;
     struct job *job = task->job;
+    worker_blot_script(task);
     job->unresolved = call->unresolved;
     job->changes = call->changes;
     job->quarantine = call->quarantine;
@@ -131,6 +136,7 @@ static void on_exhausted_told(struct script_call *call) {
 static void on_response_judged(struct script_call *call) {
     struct task *task = call->user;
     struct job *job = task->job;
+    worker_blot_script(task);
     for (struct script_kv **tail = &job->changes; call->changes; tail = &(*tail)->next) {
         if (*tail) continue; // what the request stages wrote comes first
         *tail = call->changes;

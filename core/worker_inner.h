@@ -55,6 +55,10 @@ void worker_finish(struct task *task);
 // Overwrites the webhook's secrets where the receiver's answer echoes them (S36); the answer's
 // bytes are the job's own.
 void worker_blot_echo(struct task *task);
+// The same for what a script said: its error, its reason.
+void worker_blot_script(struct task *task);
+// Puts markers where a script wrote its secrets into a request. False: no memory.
+bool worker_hide_secrets(struct task *task, struct request *request);
 
 // Adds a header to this attempt; `shown` (may be empty: as sent) goes to the log.
 void task_add_header(struct task *task, struct slice name, struct slice value, struct slice shown);

@@ -199,12 +199,44 @@ static void blot_out(struct slice text, struct slice secret) {
     }
 }
 
-void worker_blot_echo(struct task *task) {
+static void blot_pair(struct task *task, struct slice one, struct slice other) {
     const struct hook *hook = task->job->hook;
     struct slice secret;
     for (size_t i = 0; i < hook->secrets_count; i++) {
         if (!task_secret(task, hook->secrets[i], &secret) || secret.n < ECHO_MIN) continue;
-        blot_out(task->job->record.response_headers, secret);
-        blot_out(task->job->record.response_body, secret);
+        blot_out(one, secret);
+        blot_out(other, secret);
     }
+}
+
+// What this attempt's credentials became on the wire: "Basic …" holds the secret in base64.
+static void blot_credentials(struct task *task) {
+    for (size_t i = 0; i < task->extra_count; i++) {
+        struct slice sent = task->extra[i].value;
+        if (sent.p == task->shown[i].value.p) continue;
+        struct slice credential = slice_from(sent, slice_find(sent, ' ') + 1);
+        if (credential.n < ECHO_MIN) continue;
+        blot_out(task->job->record.response_headers, credential);
+        blot_out(task->job->record.response_body, credential);
+    }
+}
+
+bool worker_hide_secrets(struct task *task, struct request *request) {
+    const struct hook *hook = task->job->hook;
+    struct slice secret;
+    for (size_t i = 0; i < hook->script_secrets_count; i++) {
+        struct slice name = hook->script_secrets[i];
+        if (!task_secret(task, name, &secret) || secret.n < ECHO_MIN) continue;
+        if (!request_hide(request, name, secret, &task->job->arena)) return false;
+    }
+    return true;
+}
+
+void worker_blot_echo(struct task *task) {
+    blot_credentials(task);
+    blot_pair(task, task->job->record.response_headers, task->job->record.response_body);
+}
+
+void worker_blot_script(struct task *task) {
+    blot_pair(task, task->call.error, task->call.reason);
 }

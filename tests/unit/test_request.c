@@ -156,6 +156,33 @@ static void an_unknown_secret_is_refused_by_name(void) {
     CHECK(strstr(fail.text, "GONE"));
 }
 
+static bool token_of(void *user, struct slice name, struct slice *value) {
+    (void)user;
+    *value = S("Sr-T-1234");
+    return slice_eq(name, S("T"));
+}
+
+static void a_secret_written_out_is_hidden_and_sealed_to_the_same_bytes(void) {
+    static const char body[] = "\0Sr-T-1234\0 Sr-T-1234Sr-T-1234\0\0.";
+    struct header headers[] = { { S("Authorization"), S("Bearer Sr-T-1234") },
+                                { S("X-Other"), S("Sr-T-123") } };
+    struct request r = sample(headers, 2), out;
+    struct fail fail = { 0 };
+    r.url = S("https://api.example/Sr-T-1234?k=Sr-T-1234");
+    // A marker may be named like the value: what stands inside one stays.
+    r.body = slice(body, sizeof body - 1);
+    CHECK(request_hide(&r, S("T"), S("Sr-T-1234"), &arena));
+    CHECK_TEXT(request_mask(r.headers[0].value, &arena), "Bearer [SECRET:T]");
+    CHECK_TEXT(request_mask(r.url, &arena), "https://api.example/[SECRET:T]?k=[SECRET:T]");
+    CHECK_TEXT(r.headers[1].value, "Sr-T-123");
+    CHECK_INT(r.body.n, sizeof body - 1 - 2 * (9 - 5));
+    r.body = slice_from(r.body, 11);
+    CHECK_INT(request_seal(&r, 1, token_of, NULL, &arena, &out, &fail), OK);
+    CHECK_TEXT(out.url, "https://api.example/Sr-T-1234?k=Sr-T-1234");
+    CHECK_TEXT(out.headers[0].value, "Bearer Sr-T-1234");
+    CHECK(slice_eq(out.body, slice(" Sr-T-1234Sr-T-1234\0.", 21)));
+}
+
 static const struct check_case cases[] = {
     { "good requests pass", good_requests_pass },
     { "methods are a closed list", methods_are_a_closed_list },
@@ -169,6 +196,8 @@ static const struct check_case cases[] = {
     { "secrets are escaped for their place", secrets_are_escaped_for_their_place },
     { "a raw body's NUL is no marker", a_raw_bodys_nul_is_no_marker },
     { "an unknown secret is refused by name", an_unknown_secret_is_refused_by_name },
+    { "request: a secret written out is hidden and sealed to the same bytes",
+      a_secret_written_out_is_hidden_and_sealed_to_the_same_bytes },
 };
 
 int main(void) {
