@@ -16,7 +16,7 @@
 #include "http_problem.h"
 #include "server_inner.h"
 
-enum { BACKLOG = 1024, ACCEPT_AGAIN_MS = 50 };
+enum { BACKLOG = 1024, ACCEPT_AGAIN_MS = 50, LATE_A_TURN = 64 };
 
 // --- deadlines ---
 
@@ -48,18 +48,29 @@ static void arm_timer(struct server *server) {
     uv_timer_start(&server->timer, on_timer, earliest > now ? (uint64_t)(earliest - now) : 0, 0);
 }
 
+// The first connection that waited too long, or NULL.
+static struct connection *first_late(struct server *server, int64_t now) {
+    for (int i = 0; i < WAIT_COUNT; i++) {
+        struct connection *first = first_waiting(server, i);
+        if (first && first->deadline <= now) return first;
+    }
+    return NULL;
+}
+
+// A few of a thousand slow clients, then a millisecond for everybody else.
 static void on_timer(uv_timer_t *timer) {
     struct server *server = timer->data;
     int64_t now = (int64_t)uv_now(server->loop);
-    for (int i = 0; i < WAIT_COUNT; i++) {
-        struct connection *first;
-        while ((first = first_waiting(server, i)) && first->deadline <= now) {
-            enum wait waited_for = first->waiting;
-            connection_wait(first, WAIT_NONE);
-            on_deadline(first, waited_for);
-        }
+    struct connection *late = NULL;
+    for (int i = 0; i < LATE_A_TURN && (late = first_late(server, now)); i++) {
+        enum wait waited_for = late->waiting;
+        connection_wait(late, WAIT_NONE);
+        on_deadline(late, waited_for);
     }
-    arm_timer(server);
+    if (late)
+        uv_timer_start(timer, on_timer, 1, 0);
+    else
+        arm_timer(server);
 }
 
 void connection_wait(struct connection *connection, enum wait wait) {

@@ -592,6 +592,22 @@ static void many_slow_clients_hinder_nobody(void) {
     rig_stop();
 }
 
+// More than one turn cuts.
+static void many_slow_clients_are_all_cut(void) {
+    int slow[300];
+    rig_start((struct server_opts){ .header_ms = 300 });
+    for (size_t i = 0; i < 300; i++) {
+        slow[i] = dial();
+        put(slow[i], S("GET / HTTP/1.1\r\nX"));
+    }
+    for (size_t i = 0; i < 300; i++) {
+        CHECK(get_all(slow[i]));
+        CHECK_INT(status_of_got(), 408);
+        close(slow[i]);
+    }
+    rig_stop();
+}
+
 static void a_slow_reader_gets_all_of_a_big_answer(void) {
     rig_start((struct server_opts){ .body_max = 8 * 1024 * 1024 });
     int fd = dial();
@@ -734,6 +750,7 @@ static const struct check_case cases[] = {
     { "an aborted body reaches nobody (A10)", an_aborted_body_reaches_nobody },
     { "a client that leaves takes nothing with it", a_client_that_leaves_takes_nothing_with_it },
     { "slow clients meet deadlines (R39)", slow_clients_meet_deadlines },
+    { "many slow clients are all cut", many_slow_clients_are_all_cut },
     { "many slow clients hinder nobody (R39)", many_slow_clients_hinder_nobody },
     { "a slow reader gets all of a big answer", a_slow_reader_gets_all_of_a_big_answer },
     { "too many connections are told so", too_many_connections_are_told_so },
