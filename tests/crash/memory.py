@@ -50,6 +50,7 @@ WAIT = 20        # seconds, only for what has gone wrong
 DROUGHT = 1.5    # seconds until the memory is back where a process waits for it
 PATIENCE = 1     # seconds a client without memory worries waits for its answer
 EVERY = (0, 1, 7)
+STORED = (200, 202)  # just now, or when the answer was too late for the client
 WHERE = ("start", "work", "script", "run")
 ARMED, AT, EACH, WILD, COUNT, STRUCK = range(6)
 
@@ -149,7 +150,7 @@ class Rig:
                 status = connection.getresponse().status
         except (OSError, http.client.HTTPException):  # a dropped connection, half an answer
             status = None
-        if status == 202 or self.options.defect == "ack-early":
+        if status in STORED or self.options.defect == "ack-early":
             self.acked.append(name)
         return status
 
@@ -157,13 +158,13 @@ class Rig:
         """Events, then the memory is back, and one more must get through."""
         for i in range(EVENTS):
             status = self.post(port, f"{label}_{i}")
-            self.refused += status != 202
+            self.refused += status not in STORED
             if status is None:
                 break  # it may answer nobody until the memory is back
         time.sleep(0.05)  # deliveries under way meet the fault too
         self.parent.disarm(), self.script.disarm()
         end = time.monotonic() + WAIT
-        while process.process.poll() is None and self.post(port, f"{label}_after") != 202:
+        while process.process.poll() is None and self.post(port, f"{label}_after") not in STORED:
             if time.monotonic() > end:
                 raise Failed("mute")
             time.sleep(0.02)
