@@ -173,6 +173,7 @@ static void start_task(struct worker *worker, struct job *job) {
     worker->tasks++;
     if (!task) {
         job->verdict = VERDICT_LOCAL;
+        job->message.kind = MESSAGE_OUTCOME;
         worker->tasks--;
         inbox_send(job->reply, &job->message);
         return;
