@@ -67,6 +67,7 @@ int cmd_serve(int argc, char **argv) {
     char **rest;
     int count, status = cli_parse(&command, &s.config, argc, argv, &rest, &count);
     if (status >= 0) return status;
+    config_close_own(&s.config);
     if (count) return cli_say(EXIT_USAGE, "serve takes no argument \"%s\"", rest[0]);
     struct fail fail = { 0 };
     if (uv_loop_init(&s.loop)) return cli_say(EXIT_STORE, "no memory for an event loop");

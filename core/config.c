@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -285,6 +286,24 @@ enum err config_finish(struct config *config, struct fail *fail) {
     if (err == OK && config->deny)
         err = read_cidrs(config, config->deny, &guard->deny, &guard->deny_count, fail);
     return err;
+}
+
+// All of this machine's addresses, whichever of them is listened on.
+void config_close_own(struct config *config) {
+    struct guard *guard = &config->guard;
+    struct guard_cidr *own = arena_zalloc(&config->arena, CIDRS_MAX, sizeof *own);
+    struct ifaddrs *all = NULL;
+    if (!own || !config->port) return;
+    guard_cidr_parse(S("127.0.0.0/8"), &own[guard->own_count++], NULL);
+    guard_cidr_parse(S("::1"), &own[guard->own_count++], NULL);
+    guard_cidr_parse(S("0.0.0.0"), &own[guard->own_count++], NULL);
+    guard_cidr_parse(S("::"), &own[guard->own_count++], NULL);
+    if (getifaddrs(&all) != 0) all = NULL;
+    for (struct ifaddrs *one = all; one && guard->own_count < CIDRS_MAX; one = one->ifa_next)
+        guard->own_count += one->ifa_addr && guard_cidr_of(one->ifa_addr, &own[guard->own_count]);
+    if (all) freeifaddrs(all);
+    guard->own = own;
+    guard->own_port = (uint16_t)config->port;
 }
 
 void config_deinit(struct config *config) {

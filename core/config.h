@@ -62,6 +62,8 @@ enum err config_set(struct config *config, const char *name, const char *value, 
 const struct setting *config_find(const char *name);
 // Checks what settings mean together, builds guard, catalogue, host and port.
 enum err config_finish(struct config *config, struct fail *fail);
+// Closes what `listen` names to deliveries: they would come back as events. For who listens.
+void config_close_own(struct config *config);
 void config_deinit(struct config *config);
 
 #endif

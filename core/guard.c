@@ -138,23 +138,39 @@ static bool ipv6_allowed(const struct guard *guard, const uint8_t bytes[16]) {
     return class_allowed(guard, bytes, CLASS_SPECIAL) && ipv4_allowed(guard, inner);
 }
 
-bool guard_address(const struct guard *guard, const struct sockaddr *address) {
-    uint8_t bytes[16];
-    uint16_t port;
+// The bytes and the port of an address; false for other families.
+static bool take_apart(const struct sockaddr *address, uint8_t bytes[16], uint16_t *port) {
     if (address->sa_family == AF_INET) {
         struct sockaddr_in v4;
         memcpy(&v4, address, sizeof v4);
         memcpy(bytes, forms[0].cidr.bytes, 12);
         memcpy(bytes + 12, &v4.sin_addr, 4);
-        port = ntohs(v4.sin_port);
+        *port = ntohs(v4.sin_port);
     } else if (address->sa_family == AF_INET6) {
         struct sockaddr_in6 v6;
         memcpy(&v6, address, sizeof v6);
         memcpy(bytes, &v6.sin6_addr, 16);
-        port = ntohs(v6.sin6_port);
+        *port = ntohs(v6.sin6_port);
     } else {
         return false;
     }
+    return true;
+}
+
+bool guard_cidr_of(const struct sockaddr *address, struct guard_cidr *out) {
+    uint16_t port;
+    out->bits = 128;
+    return take_apart(address, out->bytes, &port);
+}
+
+static bool is_own(const struct guard *guard, const uint8_t bytes[16], uint16_t port) {
+    return port && port == guard->own_port && in_list(bytes, guard->own, guard->own_count);
+}
+
+bool guard_address(const struct guard *guard, const struct sockaddr *address) {
+    uint8_t bytes[16];
+    uint16_t port;
+    if (!take_apart(address, bytes, &port) || is_own(guard, bytes, port)) return false;
     if (port != 0 && !guard_port_allowed(guard, port)) return false;
     return address->sa_family == AF_INET ? ipv4_allowed(guard, bytes) : ipv6_allowed(guard, bytes);
 }

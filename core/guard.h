@@ -24,10 +24,15 @@ struct guard {
     size_t allow_count;
     const struct guard_cidr *deny; // closed on top (own addresses, operator's list)
     size_t deny_count;
+    const struct guard_cidr *own; // this machine's addresses, closed at own_port only: where its
+    size_t own_count;             // own API listens, an event would come back as an event
+    uint16_t own_port;            // 0: none
     const uint16_t *deny_ports;
     size_t deny_ports_count;
 };
 
+// The range of this one address; false for families other than IPv4 and IPv6.
+bool guard_cidr_of(const struct sockaddr *address, struct guard_cidr *out);
 enum err guard_cidr_parse(struct slice text, struct guard_cidr *out, struct fail *fail);
 
 // May this address be dialled? IPv4-mapped, NAT64, 6to4 and Teredo forms are

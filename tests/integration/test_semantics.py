@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import os
+import socket
 import subprocess
 import time
 
@@ -85,6 +86,19 @@ def test_pause_holds_and_resume_lets_go():
         equal(len(r.requests), 0)
         equal(w.tuma("scripts", "resume", "crm").returncode, 0)
         r.wait(1)
+
+
+def test_the_engines_own_port_is_not_dialled():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    with Workspace() as w:
+        w.hook("loop", hook(f"http://127.0.0.1:{port}", 'retry = "none"'))
+        engine = w.engine("--listen", f"127.0.0.1:{port}")
+        equal(engine.port, port)
+        engine.post(event(1))
+        until(lambda: engine.states() == {"exhausted": 1}, 10, "one attempt, no loop")
+        equal(engine.log()[0]["error"], "the address may not be dialled")
 
 
 def test_with_little_space_left_events_are_refused_and_what_is_stored_is_delivered():

@@ -367,6 +367,20 @@ static void bad_ranges_are_refused(void) {
     CHECK_INT(cidr("1.2.3.4").bits, 128);
 }
 
+// U26
+static void this_engines_own_port_is_closed_and_its_others_are_not(void) {
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(9000) };
+    struct guard_cidr own[2] = { cidr("11.0.0.1") };
+    CHECK_INT(inet_pton(AF_INET, "127.0.0.1", &at.sin_addr), 1);
+    CHECK(guard_cidr_of((struct sockaddr *)&at, &own[1]));
+    CHECK_INT(own[1].bits, 128);
+    struct guard guard = { .allow_private = true, .own = own, .own_count = 2, .own_port = 8080 };
+    CHECK(!dial_port(&guard, "11.0.0.1", 8080));
+    CHECK(!dial_port(&guard, "127.0.0.1", 8080));
+    CHECK(dial_port(&guard, "127.0.0.1", 8443));
+    CHECK(dial_port(&guard, "11.0.0.2", 8080));
+}
+
 static const struct check_case cases[] = {
     { "loopback in every spelling is refused", loopback_in_every_spelling_is_refused },
     { "addresses inside addresses are refused", addresses_inside_addresses_are_refused },
@@ -384,5 +398,7 @@ static const struct check_case cases[] = {
     { "private mode opens private ranges only", private_mode_opens_private_ranges_only },
     { "other families are refused", other_families_are_refused },
     { "bad ranges are refused", bad_ranges_are_refused },
+    { "this engine's own port is closed and its others are not",
+      this_engines_own_port_is_closed_and_its_others_are_not },
 };
 CHECK_MAIN(cases)
