@@ -44,7 +44,10 @@ void *arena_alloc(struct arena *arena, size_t n) {
     if (n > arena->max - arena->used) return NULL;
     struct arena_block *block = arena->head;
     if (!block || block->size - block->used < n) block = block_new(arena, n);
-    if (!block) return NULL;
+    if (!block) {
+        arena->no_memory = true;
+        return NULL;
+    }
     void *p = block->bytes + block->used;
     block->used += n;
     arena->used += n;

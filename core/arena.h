@@ -14,6 +14,7 @@ struct arena {
     struct arena_block *head; // newest block, the one allocations come from
     size_t used;              // bytes handed out, alignment included
     size_t max;               // the sum of allocations never exceeds this
+    bool no_memory;           // malloc said no once since arena_init
 };
 
 // An empty arena that hands out at most `max` bytes; allocates nothing yet.

@@ -9,12 +9,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "hook_inner.h"
 
 enum { HOOK_ARENA_MAX = 8 * 1024 * 1024, HOOK_PATTERNS_MAX = 64 };
 
 static void report(struct hook_build *b, struct hook_finding *finding, const char *type) {
+    if (strcmp(type, "no_memory") == 0) b->no_memory = true;
     if (finding->error && !b->bad) {
         b->bad = true;
         fail_set(b->fail, ERR_INPUT, 0, type, "%.*s:%u:%u: %s", SLICE_FMT(b->input->file),
@@ -257,6 +259,11 @@ struct hook *hook_new(const struct hook_input *input, hook_finding_fn *found, vo
     } else {
         read_description(&b);
         if (!b.bad) hook_lint(&b);
+    }
+    // What had no memory reads like what was left out: a signature, a condition.
+    if (b.no_memory || hook->arena.no_memory) {
+        b.bad = true;
+        fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for a webhook");
     }
     if (!b.bad) return hook;
     hook_unref(hook);

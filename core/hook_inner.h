@@ -12,7 +12,8 @@ struct hook_build {
     hook_finding_fn *found;
     void *user;
     struct fail *fail;
-    bool bad; // an error was found; construction goes on to find the others
+    bool bad;       // an error was found; construction goes on to find the others
+    bool no_memory; // one of them was that
 };
 
 // Reports a finding. `needle` (may be empty) is text that stands in the Lua

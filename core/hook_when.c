@@ -94,12 +94,14 @@ static bool condition_holds(const struct hook_condition *c, const struct event *
     struct tag_value value = tag_set_get(&event->tags, c->tag);
     if (value.kind == TAG_ABSENT)
         return c->operator== ABSENT || c->operator== IS_NOT || c->operator== NOT_IN;
-    struct arena scratch; // only a value with JSON escapes needs it
-    arena_init(&scratch, EVENT_BYTES_MAX);
-    struct slice text = tag_value_text(value, &scratch);
-    bool holds = text.p && value_holds(c, text);
-    arena_deinit(&scratch);
-    return holds;
+    // On the stack: there is no way to say that there was no memory, and a no loses the event.
+    char room[EVENT_BYTES_MAX];
+    struct slice text = slice(value.p ? value.p : "", value.n);
+    if (value.kind == TAG_NULL)
+        text = S("");
+    else if (value.flags & TAG_ESCAPED)
+        text = slice(room, json_unescape(text, room));
+    return value_holds(c, text);
 }
 
 bool hook_when_holds(const struct hook_condition *when, const struct event *event) {
