@@ -253,6 +253,7 @@ static void run_call(struct sandbox_held *held, const struct wire_call *call, st
     struct event *event =
         event_restore(call->event_id, call->event_type, call->event_org, call->event_time_ms,
                       call->event_trace, call->event_json, &fail);
+    if (!event && fail.code == ERR_NOMEM) leave("no memory");
     if (event)
         sandbox_script_run(held->script, call, event, arena, budget_here(), done);
     else

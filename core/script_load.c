@@ -108,6 +108,7 @@ static void join_sources(struct script_task *task, const char *lib_dir, struct s
     }
     task->source = joined.failed ? slice(NULL, 0) : arena_dup(&task->arena, buf_slice(&joined));
     task->libs = arena_dup(&task->arena, buf_slice(&names));
+    task->passing = joined.no_memory || names.no_memory || task->arena.no_memory;
     buf_deinit(&joined);
     buf_deinit(&names);
 }
@@ -193,8 +194,10 @@ void script_load(struct script_pool *pool, struct slice name, struct slice file,
         return;
     }
     join_sources(task, pool->opts.lib_dir, source);
-    if (!task->source.p) {
-        refuse(task, "the file and the shared files it uses are too large together");
+    if (!task->source.p || task->passing) {
+        refuse(task, task->passing
+                         ? "no memory"
+                         : "the file and the shared files it uses are too large together");
         return;
     }
     set_version(task);

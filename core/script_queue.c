@@ -354,12 +354,14 @@ void script_queue_bury(struct script_process *process) {
     struct script_pool *pool = process->pool;
     uint64_t beat = atomic_load_explicit(&process->beat->serial, memory_order_relaxed);
     struct script_call *hopeless = NULL;
+    // a script cannot end its process of itself: who exits is out of memory
+    bool by_script = process->killed_for || process->exit_signal;
     script_version_drop_all(process, NULL);
     while (!list_empty(&process->sent)) {
         struct script_call *call = list_item(process->sent.prev, struct script_call, link);
         struct script_queue *queue = call->queue;
         take_back(process, call);
-        if (call->serial == (beat & ~WIRE_BEAT_LOAD)) strike(process, call);
+        if (by_script && call->serial == (beat & ~WIRE_BEAT_LOAD)) strike(process, call);
         if (call->strikes >= STRIKES_MAX)
             hopeless = call;
         else
