@@ -61,6 +61,7 @@ __attribute__((constructor)) static void attach(void) {
     signal(SIGSEGV, on_crash);
     signal(SIGBUS, on_crash);
     signal(SIGABRT, on_crash);
+    signal(SIGFPE, on_crash);
     state = page;
 }
 
