@@ -62,6 +62,7 @@ static struct dispatch_org *org_of(struct dispatch *d, struct slice name) {
     org->name = slice(copy, name.n);
     list_init(&org->link);
     list_init(&org->active);
+    list_init(&org->doubted);
     if (map_put(&d->org_names, org->name, org)) return org;
     free(org);
     return NULL;
@@ -95,16 +96,20 @@ int64_t dispatch_queue_hook(const struct dispatch_queue *q) {
 
 // --- Where a queue stands ---
 
+static struct list *turns_of(const struct dispatch_queue *q) {
+    return q->doubted ? &q->org->doubted : &q->org->active;
+}
+
 static void queue_rest(struct dispatch_queue *q) {
     list_remove(&q->link);
     q->place = QUEUE_RESTS;
-    if (list_empty(&q->org->active)) list_remove(&q->org->link);
+    if (list_empty(&q->org->active) && list_empty(&q->org->doubted)) list_remove(&q->org->link);
 }
 
 static void queue_activate(struct dispatch_queue *q) {
     if (q->place != QUEUE_RESTS) return;
     q->place = QUEUE_ACTIVE;
-    list_push(&q->org->active, &q->link);
+    list_push(turns_of(q), &q->link);
     if (!list_linked(&q->org->link)) list_push(&q->dispatch->orgs, &q->org->link);
 }
 
@@ -255,6 +260,7 @@ static struct dispatch_entry *pick(struct dispatch_queue *q, int64_t now_ns) {
 static void start(struct dispatch_queue *q, struct dispatch_entry *entry, int64_t now_ns) {
     struct dispatch *d = q->dispatch;
     entry->unproven = !q->proven;
+    entry->doubted = q->doubted;
     if (entry->key) entry->key->in_flight = true;
     pace_start(q, entry, now_ns);
     q->late_turn = !entry->late;
@@ -266,7 +272,7 @@ static void start(struct dispatch_queue *q, struct dispatch_entry *entry, int64_
 // To the back of its organization, and that to the back of all.
 static void rotate(struct dispatch_queue *q) {
     list_remove(&q->link);
-    list_push(&q->org->active, &q->link);
+    list_push(turns_of(q), &q->link);
     list_remove(&q->org->link);
     list_push(&q->dispatch->orgs, &q->org->link);
 }
@@ -282,11 +288,19 @@ static void run_timers(struct dispatch *d, int64_t now_ns) {
         queue_update(heap_item(top, struct dispatch_queue, timer), now_ns);
 }
 
+// Those that are well do not wait for a thousand that are not.
+static struct dispatch_queue *whose_turn(const struct dispatch_org *org) {
+    bool doubted =
+        list_empty(&org->active) || (org->starts % DOUBTED_TURN == 0 && !list_empty(&org->doubted));
+    const struct list *turns = doubted ? &org->doubted : &org->active;
+    return list_item(turns->next, struct dispatch_queue, link);
+}
+
 struct dispatch_entry *dispatch_next(struct dispatch *d, int64_t now_ns) {
     run_timers(d, now_ns);
     while (d->in_flight < d->opts.in_flight_max && !list_empty(&d->orgs)) {
         struct dispatch_org *org = list_item(d->orgs.next, struct dispatch_org, link);
-        struct dispatch_queue *q = list_item(org->active.next, struct dispatch_queue, link);
+        struct dispatch_queue *q = whose_turn(org);
         if (start_ns(q, now_ns) > now_ns) {
             queue_update(q, now_ns);
         } else if (!admitted(q)) {
@@ -294,6 +308,7 @@ struct dispatch_entry *dispatch_next(struct dispatch *d, int64_t now_ns) {
         } else {
             struct dispatch_entry *entry = pick(q, now_ns);
             start(q, entry, now_ns);
+            org->starts++;
             rotate(q);
             queue_update(q, now_ns);
             return entry;
@@ -335,7 +350,8 @@ void dispatch_done(struct dispatch_entry *entry, const struct dispatch_result *r
     q->in_flight--, d->in_flight--;
     q->late_in_flight -= entry->late, d->late_in_flight -= entry->late;
     d->unproven_in_flight -= entry->unproven;
-    bool opened = pace_report(q, entry, result, now_ns);
+    bool doubted = q->doubted, opened = pace_report(q, entry, result, now_ns);
+    if (q->doubted != doubted && q->place == QUEUE_ACTIVE) queue_rest(q); // filed anew below
     entry->attempts = result->attempts;
     entry->due_ms = result->stored_due_ms;
     entry->probe = false;

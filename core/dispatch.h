@@ -7,7 +7,8 @@
 // a queue live traffic is FIFO, retries and redeliveries ("late") take turns
 // with it, and deliveries with the same order key go one after the other, each
 // when the earlier one is settled for good. Between queues: organizations take
-// turns, and within one its webhooks. Every delivery costs one slot, so deficit
+// turns, and within one its webhooks; those whose endpoint's last word was a
+// failure get one turn in four while others want theirs. Every delivery costs one slot, so deficit
 // round robin comes down to turns; what turns cannot give, a share of slots
 // that hanging endpoints would sit on, two limits give: a queue may hold at most
 // four times the slots that are still free, and endpoints whose last word was
@@ -63,6 +64,7 @@ struct dispatch_entry {
     int64_t due_ms; // as stored
     uint32_t attempts;
     bool replay;
+    bool doubted; // the endpoint's last word, when it started, was a failure
     void *payload;
 
     // The dispatcher's own.

@@ -15,6 +15,7 @@ enum {
     SCAN_PAGE = 1000,     // rows a step while the order of a queue is read
     FETCH_PAGE = 256,     // rows a step while it is loaded
     STARVED_A_TURN = 4,   // queues looked at again when a slot gets free
+    DOUBTED_TURN = 4,     // of an organization's starts one in so many is a doubted queue's
 };
 
 enum entry_place {
@@ -29,9 +30,10 @@ enum entry_place {
 enum queue_place { QUEUE_RESTS, QUEUE_ACTIVE, QUEUE_STARVED };
 
 struct dispatch_org {
-    struct slice name; // its own copy
-    struct list link;  // in dispatch.orgs while it has active queues
-    struct list active;
+    struct slice name;           // its own copy
+    struct list link;            // in dispatch.orgs while it has active queues
+    struct list active, doubted; // doubted: whose endpoint's last word was a failure
+    unsigned starts;
 };
 
 // An order key with something unsettled. Known by hash: two keys that collide
@@ -64,7 +66,7 @@ struct dispatch_queue {
     // Pace.
     struct rate_state rate;
     struct breaker breaker;
-    bool proven;            // the last attempt was a success
+    bool proven, doubted;   // the last attempt was a success, a failure
     bool late_turn;         // the last start was a fresh one
     int64_t hold_until_ns;  // asked by the receiver
     int64_t recovery_ns;    // it came back then and its backlog is paced; 0: no

@@ -79,6 +79,7 @@ bool pace_report(struct dispatch_queue *q, const struct dispatch_entry *entry,
         return false;
     }
     q->proven = result->health == HEALTH_GOOD;
+    q->doubted = !q->proven;
     // Half open, only the probe says no; what was sent before tells old news.
     if (!q->proven && before == BREAKER_HALF_OPEN && !entry->probe) return false;
     breaker_report(&q->breaker, &q->limits.breaker, now_ns, q->proven);

@@ -117,6 +117,7 @@ static struct job *make_job(struct journal *j, struct dispatch_entry *entry) {
     job->delivery = entry->delivery;
     job->epoch = store_epoch(j->store);
     job->attempt = entry->attempts + 1;
+    job->doubted = entry->doubted;
     job->stamp = w->stamp;
     return job;
 }

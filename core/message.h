@@ -79,6 +79,7 @@ struct job {
     struct event *event; // referenced
     struct slice packed; // the stored request; empty: render it now
     uint32_t attempt;    // number of the attempt to make, from 1
+    bool doubted;        // its endpoint's last word was a failure: others go first
     bool tell_exhausted; // no attempt: only run the exhausted hook
 
     // What the worker found.

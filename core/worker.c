@@ -215,6 +215,17 @@ static void part_closed(void *user) {
 
 static void on_more(uv_idle_t *more);
 
+static void receive_job(struct worker *worker, struct job *job) {
+    list_push(job->doubted ? &worker->doubted : &worker->jobs, &job->message.link);
+}
+
+// One in four is for an endpoint in doubt, while there are others.
+static struct list *next_job(struct worker *worker, int started) {
+    bool doubted = started % 4 == 3;
+    struct list *link = list_pop(doubted ? &worker->doubted : &worker->jobs);
+    return link ? link : list_pop(doubted ? &worker->jobs : &worker->doubted);
+}
+
 // As many as fit in a turn: rendering and sending a thousand takes long, and
 // answers would wait meanwhile. The number counts because curl connects and
 // writes later, for all that were added in one go.
@@ -222,10 +233,10 @@ static void start_jobs(struct worker *worker) {
     int64_t end_ns = clock_mono_ns() + STARTS_MS * 1000000ll;
     struct list *link;
     for (int i = 0; worker->stopping || (i < STARTS_A_TURN && clock_mono_ns() < end_ns); i++) {
-        if (!(link = list_pop(&worker->jobs))) break;
+        if (!(link = next_job(worker, i))) break;
         start_task(worker, list_item(link, struct job, message.link));
     }
-    if (list_empty(&worker->jobs))
+    if (list_empty(&worker->jobs) && list_empty(&worker->doubted))
         uv_idle_stop(&worker->more);
     else
         uv_idle_start(&worker->more, on_more);
@@ -257,7 +268,7 @@ static void worker_receive(void *user, struct list *messages) {
     for (struct list *link; (link = list_pop(messages));) {
         struct message *message = list_item(link, struct message, link);
         if (message->kind == MESSAGE_JOB)
-            list_push(&worker->jobs, link);
+            receive_job(worker, list_item(link, struct job, message.link));
         else if (message->kind == MESSAGE_STOP)
             begin_stop(worker);
         else
@@ -315,6 +326,7 @@ struct worker *worker_start(const struct worker_opts *opts, struct fail *fail) {
         return NULL;
     }
     list_init(&worker->jobs);
+    list_init(&worker->doubted);
     uv_idle_init(&worker->loop, &worker->more);
     worker->more.data = worker;
     // A worker that cannot be made ends the start of the process, so nothing is unwound here.

@@ -19,8 +19,8 @@ struct worker {
     struct inbox inbox;
     struct message stop;
     struct pulse pulse;
-    struct list jobs; // not started yet
-    uv_idle_t more;   // runs while there are some
+    struct list jobs, doubted; // not started yet
+    uv_idle_t more;            // runs while there are some
     struct resolver *resolver;
     struct courier *courier;
     struct script_pool *scripts;

@@ -360,6 +360,42 @@ static void organizations_then_webhooks_take_turns(void) {
     dispatch_free(d);
 }
 
+// A thousand dead endpoints have something to start; a healthy one's turn comes at
+// once, and theirs do not end.
+static void healthy_one_does_not_wait_for_the_dead(void) {
+    struct dispatch *d = make(1, 64, 100000);
+    struct dispatch_limits limits = PLAIN;
+    limits.breaker.threshold = 0;
+    struct dispatch_queue *good = queue(d, 5000, &limits);
+    for (int i = 0; i < 1000; i++) {
+        struct dispatch_queue *dead = queue(d, 1 + i, &limits);
+        for (int k = 0; k < 3; k++) add(dead, 10000 + i * 3 + k, T0);
+    }
+    for (int i = 0; i < 1400; i++) settle(dispatch_next(d, T0), HEALTH_BAD, T0); // now it shows
+    int healthy = 0;
+    for (int i = 0; i < 200; i++) {
+        add(good, 1 + i, T0);
+        struct dispatch_entry *e = dispatch_next(d, T0);
+        if (e->queue != good) { // one turn in four
+            settle(e, HEALTH_BAD, T0);
+            e = dispatch_next(d, T0);
+        }
+        CHECK(e->queue == good);
+        healthy += e->queue == good;
+        settle(e, HEALTH_GOOD, T0);
+    }
+    CHECK_INT(healthy, 200);
+    int dead = 0;
+    for (int i = 0; i < 100; i++) { // a healthy one that always wants its turn
+        add(good, 1000 + i, T0);
+        struct dispatch_entry *e = dispatch_next(d, T0);
+        dead += e->queue != good;
+        settle(e, e->queue == good ? HEALTH_GOOD : HEALTH_BAD, T0);
+    }
+    CHECK_INT(dead, 25);
+    dispatch_free(d);
+}
+
 // 100 endpoints hang; one that works still gets its slots at once.
 static void hanging_endpoints_leave_slots_for_the_healthy(void) {
     struct dispatch *d = make(64, 64, 100000);
@@ -634,6 +670,7 @@ static const struct check_case CASES[] = {
     { "a key is held by a retry on disk", key_is_held_by_a_retry_on_disk },
     { "the order is read back after a restart", order_is_read_back_after_a_restart },
     { "a fan-out goes right behind its source", fan_out_goes_right_behind_its_source },
+    { "a healthy one does not wait for the dead", healthy_one_does_not_wait_for_the_dead },
     { "organizations, then webhooks, take turns", organizations_then_webhooks_take_turns },
     { "hanging endpoints leave slots for the healthy",
       hanging_endpoints_leave_slots_for_the_healthy },
