@@ -51,16 +51,18 @@ static bool matching_grow(struct matching *m) {
 // The rendered key, or an empty one when a tag of it is missing or it cannot be
 // rendered: such an event has no place in any order. A long key is cut: two
 // that agree that far share an order, which is slower but never wrong.
-static struct slice render_key(const struct hook *hook, const struct event *event,
-                               struct arena *scratch, struct buf *out) {
+static enum err render_key(const struct hook *hook, const struct event *event,
+                           struct arena *scratch, struct buf *out, struct slice *key) {
     struct tag_set tags;
     struct template_notes notes = { .arena = scratch };
     struct fail fail;
-    if (!hook_tags(hook, event, scratch, &tags)) return slice(NULL, 0);
-    if (template_render(hook->order_by, &tags, out, &notes, NULL, &fail) || notes.unresolved)
-        return slice(NULL, 0);
-    struct slice key = buf_slice(out);
-    return key.n > ORDER_KEY_MAX ? slice(key.p, ORDER_KEY_MAX) : key;
+    *key = slice(NULL, 0);
+    if (!hook_tags(hook, event, scratch, &tags)) return ERR_NOMEM;
+    enum err err = template_render(hook->order_by, &tags, out, &notes, NULL, &fail);
+    if (err || notes.unresolved) return err;
+    *key = buf_slice(out);
+    if (key->n > ORDER_KEY_MAX) key->n = ORDER_KEY_MAX;
+    return OK;
 }
 
 static bool order_key(struct matching *m, const struct hook *hook, struct slice *key) {
@@ -68,9 +70,10 @@ static bool order_key(struct matching *m, const struct hook *hook, struct slice 
     struct buf out;
     arena_init(&scratch, SCRATCH_MAX);
     buf_init(&out, RENDER_BYTES_MAX);
-    struct slice rendered = render_key(hook, m->event, &scratch, &out);
+    struct slice rendered;
+    bool good = render_key(hook, m->event, &scratch, &out, &rendered) != ERR_NOMEM;
     *key = rendered.n ? arena_dup(&m->intake->arena, rendered) : slice(NULL, 0);
-    bool good = !rendered.n || key->p;
+    good = good && (!rendered.n || key->p);
     arena_deinit(&scratch);
     buf_deinit(&out);
     return good;
