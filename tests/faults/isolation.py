@@ -13,6 +13,7 @@ one failed (with --defect: when one did not).
 """
 import argparse
 import json
+import os
 import re
 import signal
 import socket
@@ -482,6 +483,19 @@ MISBEHAVIOURS = {
     "crash": "function hook.filter(event) local function f() return f() + 1 end return f() end",
     "log": 'function hook.filter(event) for i = 1, 1e9 do log.info("flood " .. i) end return true end',
 }
+ORDINARY = {"error", "crash"}  # these end as errors of the script's own, which never quarantine
+
+
+def lanes(pid):
+    """CPU seconds of the engine's script processes: what runs among the others' calls, and what runs aside."""
+    used = {}
+    for child in os.popen(f"pgrep -P {pid}").read().split():
+        try:
+            lane = open(f"/proc/{child}/cmdline").read().split("\0")[2]
+            used[lane] = round(used.get(lane, 0) + process(child)["cpu_s"], 2)
+        except (OSError, IndexError):
+            pass  # it was just replaced
+    return used
 
 
 def r50(o):
@@ -506,7 +520,11 @@ def r50(o):
             result = limit(Ratio(o, w, sink, engine).run({}, trouble), 1.25, 0)
             with Store(w.data) as store:
                 result["script"] = {k: v for k, v in store.of_hook("x").items() if v}
+            wanted = "active" if kind in ORDINARY else "quarantined"
+            if not o.defect:
+                until(lambda: webhook(w.data, "x")["state"] == wanted, 10, f"the webhook is {wanted}")
             result["state"] = webhook(w.data, "x")["state"]
+            result["script_cpu_s"] = lanes(engine.process.process.pid)
             result["ok"] = result["ok"] and sum(result["script"].values()) == count[0] and not result["script"].get("delivered")
             kinds[kind] = result
             if o.verbose:

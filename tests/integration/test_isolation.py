@@ -51,6 +51,10 @@ def test_a_runaway_script_loses_nothing_and_holds_nobody_up():
     holds("R50", kinds=["loop"])
 
 
+def test_a_script_that_takes_all_its_memory_is_quarantined_and_one_that_errs_is_not():
+    holds("R50", kinds=["memory", "error"])
+
+
 def soak(*more):
     with tempfile.TemporaryDirectory() as directory:
         command = [sys.executable, str(ROOT / "tests/crash/soak.py"), "--minutes", "0.05", "--every", "0.5", "--seed", str(SEED), "--out", str(pathlib.Path(directory) / "soak")]
