@@ -102,6 +102,12 @@ static void *block_move(void *old, size_t old_n, size_t n) {
 
 // lua_Alloc. A block kept by a failed shrink is later freed under its smaller size:
 // it then joins a free list of a class it more than fills.
+static bool starved;
+
+bool sandbox_starved(void) {
+    return starved;
+}
+
 static void *sandbox_alloc(void *user, void *old, size_t old_n, size_t n) {
     struct sandbox *sandbox = user;
     if (!old) old_n = 0;
@@ -111,7 +117,10 @@ static void *sandbox_alloc(void *user, void *old, size_t old_n, size_t n) {
         if (old_n) block_free(old, old_n);
     } else {
         p = old_n ? block_move(old, old_n, n) : block_new(n);
-        if (!p) return NULL;
+        if (!p) {
+            starved = true;
+            return NULL;
+        }
     }
     sandbox->memory += n - old_n;
     if (sandbox->memory > sandbox->memory_peak) sandbox->memory_peak = sandbox->memory;

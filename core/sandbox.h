@@ -77,6 +77,9 @@ struct sandbox {
 // sandbox_protect. NULL on no memory. sandbox_free takes NULL.
 struct sandbox *sandbox_new(size_t memory_max);
 void sandbox_free(struct sandbox *sandbox);
+// True once the system had no memory for a script that was within its own limit: what went
+// wrong then was not the script's doing.
+bool sandbox_starved(void);
 struct sandbox *sandbox_of(lua_State *L);
 
 // Starts this thread's budget clock: a timer on its own CPU time, so an idle

@@ -73,6 +73,13 @@ static void flush(void) {
     sandbox_lock_renew();
 }
 
+// What a script answers without memory is no answer of its own: another process asks it again.
+static void leave_when_starved(void) {
+    if (!sandbox_starved()) return;
+    flush();
+    leave("no memory");
+}
+
 static void read_more(void) {
     if (process.taken) {
         memmove(process.in.p, process.in.p + process.taken, process.in.n - process.taken);
@@ -306,6 +313,7 @@ static void on_call(struct slice body) {
     } else {
         refuse_call(&done, "load", held->problem);
     }
+    leave_when_starved();
     send_done(&done);
     process.unsent_ns += done.cpu_ns;
     arena_deinit(&arena);
@@ -326,6 +334,7 @@ static void on_describe(struct slice body) {
                                                           .memory_max = process.limits.memory_max,
                                                           .load_ms = process.limits.load_ms },
                            &description, &problem);
+    leave_when_starved();
     wire_put_described(&process.out,
                        &(struct wire_described){ .serial = describe.serial,
                                                  .ok = script != NULL,
