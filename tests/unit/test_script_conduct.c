@@ -5,7 +5,8 @@
 static const int64_t second = 1000ll * 1000 * 1000;
 enum { FIRST = 1000 }; // the clock need not start at zero
 
-// Of `calls` calls, one in a tenth of a second, `bad` in every ten, spread out, are strikes: which one ends it?
+// Of `calls` calls, one in a tenth of a second, `bad` in every ten, spread out, are strikes: which
+// one ends it?
 static int ends_at(int calls, int bad) {
     struct script_conduct conduct = { 0 };
     for (int i = 0; i < calls; i++)
