@@ -276,6 +276,13 @@ static void rule_job(struct journal *j, struct batch *batch, struct webhook *w, 
         .now_ms = batch->now_ms,
         .random = journal_random(j),
     });
+    // An edit let go what its script's errors had parked; this one was in hand meanwhile.
+    bool edited = w->hook && !slice_eq(w->hook->version, job->hook->version);
+    if (!edited || o->ruling.state != DELIVERY_PARKED || !webhook_accepts(w) ||
+        !slice_starts(job->reason, S("script_error:")))
+        return;
+    o->ruling.state = DELIVERY_PENDING;
+    o->ruling.due_ms = batch->now_ms;
 }
 
 static enum err plan_told(struct journal *j, struct batch *batch, struct outcome *o,
