@@ -232,10 +232,14 @@ static void disable(struct journal *j, struct batch *batch, struct webhook *w,
     raise_webhook(j, batch, "webhook.disabled", w, job->hook);
 }
 
+// An edit came while the job was out.
+static bool is_outdated(const struct webhook *w, const struct job *job) {
+    return w->hook && !slice_eq(w->hook->version, job->hook->version);
+}
+
 static void quarantine(struct journal *j, struct batch *batch, struct webhook *w,
                        const struct job *job) {
-    bool old = w->hook && !slice_eq(w->hook->version, job->hook->version);
-    if (w->status.state != HOOK_ACTIVE || old) return; // an edit came first
+    if (w->status.state != HOOK_ACTIVE || is_outdated(w, job)) return;
     struct slice why = job->reason.n ? job->reason : S("its script was stopped twice");
     webhook_set_state(j, w, HOOK_QUARANTINED, why, job->hook->version);
     raise_webhook(j, batch, "script.quarantined", w, job->hook);
@@ -277,8 +281,7 @@ static void rule_job(struct journal *j, struct batch *batch, struct webhook *w, 
         .random = journal_random(j),
     });
     // An edit let go what its script's errors had parked; this one was in hand meanwhile.
-    bool edited = w->hook && !slice_eq(w->hook->version, job->hook->version);
-    if (!edited || o->ruling.state != DELIVERY_PARKED || !webhook_accepts(w) ||
+    if (!is_outdated(w, job) || o->ruling.state != DELIVERY_PARKED || !webhook_accepts(w) ||
         !slice_starts(job->reason, S("script_error:")))
         return;
     o->ruling.state = DELIVERY_PENDING;
@@ -359,7 +362,7 @@ void outcome_apply(struct journal *j, struct outcome *o) {
     struct webhook *w = dispatch_queue_user(entry->queue);
     int64_t now_ns = journal_now_ns(j);
     bool again = o->ruling.state == DELIVERY_PENDING && !o->moot;
-    if (!nothing_to_store(o)) { // the request is in the store now
+    if (!nothing_to_store(o) || is_outdated(w, job)) { // what comes next is in the store
         payload_forget(j, entry->payload);
         entry->payload = NULL;
     }

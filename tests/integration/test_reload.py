@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import threading
 import time
 
@@ -218,6 +219,29 @@ def test_tests_can_be_left_to_their_author():
         before = version(w, "free")
         w.hook("free", TESTED % {"url": sink.url, "v": "two", "wanted": "one"})
         until(lambda: version(w, "free") != before, what="the version whose tests fail")
+
+
+def test_an_edit_lets_go_what_the_old_version_had_in_hand():
+    """The old version's answer, an error, comes after the edit."""
+    with Workspace() as w:
+        sink = w.sink()
+        text = """local hook = { on = "call.completed", request = { url = "%s/[CALL_ID]" } }
+function hook.filter(event) if event.CALL_ID ~= "first" then %s end end
+return hook"""
+        w.hook("late", text % (sink.url, "error('no')"))
+        engine = w.engine("--workers", "1", "--script-kill-ms", "10000")
+        before = version(w, "late")
+        engine.post({"type": "call.completed", "tags": {"CALL_ID": "first"}})
+        sink.wait(1)
+        script = int(os.popen(f"pgrep -P {engine.process.process.pid} -f '__sandbox calls$'").read())
+        os.kill(script, signal.SIGSTOP)
+        engine.post({"type": "call.completed", "tags": {"CALL_ID": "second"}})
+        time.sleep(0.3)  # it is in hand
+        w.hook("late", text % (sink.url, "return true"))
+        until(lambda: version(w, "late") != before, what="the edit")
+        time.sleep(0.3)  # the journal has heard of it
+        os.kill(script, signal.SIGCONT)
+        equal(sink.wait(2)[1]["target"], "/second")
 
 
 if __name__ == "__main__":
