@@ -4,6 +4,8 @@
 // events.
 #include "hook_inner.h"
 
+enum { LINT_ARENA_MAX = 8 * 1024 * 1024 };
+
 struct lint {
     struct hook_build *build;
     struct slice text; // the template's source, to find its place in the file
@@ -49,7 +51,7 @@ static void on_use(void *user, const struct template_use *use) {
 }
 
 static void lint_template(struct hook_build *b, const struct template *t, struct slice text) {
-    if (t) template_each_use(t, on_use, &(struct lint){ b, text });
+    if (t && text.p) template_each_use(t, on_use, &(struct lint){ b, text });
 }
 
 static void lint_events(struct hook_build *b) {
@@ -63,19 +65,25 @@ static void lint_events(struct hook_build *b) {
     }
 }
 
-void hook_lint(struct hook_build *b) {
-    struct arena *arena = &b->hook->arena;
+static void lint_request(struct hook_build *b, struct arena *texts) {
     struct json request = json_get(json_root(b->hook->description), "request");
     struct slice body = S("");
-    if (b->hook->body) body = json_text(json_get(request, "body"), arena);
+    if (b->hook->body) body = json_text(json_get(request, "body"), texts);
     if (b->hook->body && b->hook->format == HOOK_JSON) hook_lint_keys(b, body);
     if (!b->input->catalog) return;
-    lint_events(b);
-    lint_template(b, b->hook->url, json_text(json_get(request, "url"), arena));
+    lint_template(b, b->hook->url, json_text(json_get(request, "url"), texts));
     lint_template(b, b->hook->body, body);
     for (size_t i = 0; i < b->hook->headers_count; i++) {
         struct slice name = b->hook->headers[i].name;
-        struct slice value = json_text(json_get(json_get(request, "headers"), name.p), arena);
+        struct slice value = json_text(json_get(json_get(request, "headers"), name.p), texts);
         lint_template(b, b->hook->headers[i].value, value);
     }
+}
+
+void hook_lint(struct hook_build *b) {
+    struct arena texts; // which the hook need not keep
+    arena_init(&texts, LINT_ARENA_MAX);
+    if (b->input->catalog) lint_events(b);
+    lint_request(b, &texts);
+    arena_deinit(&texts);
 }
