@@ -67,6 +67,14 @@ static bool turn_is_long(const struct courier *courier) {
     return clock_mono_ns() / 1000000 - (int64_t)uv_now(courier->loop) > TURN_MS;
 }
 
+// Lets libcurl work. One that had no memory for a socket's entry leaves a table of no
+// slots behind (singlesocket of 7.88), and divides by them when it comes there again.
+static void act(struct courier *courier, curl_socket_t fd, int flags) {
+    int running;
+    if (curl_multi_socket_action(courier->multi, fd, flags, &running) == CURLM_OUT_OF_MEMORY)
+        fail_no_memory("libcurl's sockets");
+}
+
 // An error stops the handle (libuv's doing), so it is not told again.
 static void on_socket(uv_poll_t *poll, int status, int events) {
     struct watch *watch = poll->data;
@@ -79,8 +87,7 @@ static void on_socket(uv_poll_t *poll, int status, int events) {
     }
     int flags = (hits & UV_READABLE ? CURL_CSELECT_IN : 0) |
                 (hits & UV_WRITABLE ? CURL_CSELECT_OUT : 0) | (status < 0 ? CURL_CSELECT_ERR : 0);
-    int running;
-    curl_multi_socket_action(courier->multi, watch->fd, flags, &running);
+    act(courier, watch->fd, flags);
     drain(courier);
 }
 
@@ -223,8 +230,7 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *user) {
 
 static void on_timeout(uv_timer_t *timer) {
     struct courier *courier = timer->data;
-    int running;
-    curl_multi_socket_action(courier->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    act(courier, CURL_SOCKET_TIMEOUT, 0);
     // uv counts from the time its turn began, so it can be early; curl then finds
     // nothing due and does not set the same time again.
     long left_ms = -1;

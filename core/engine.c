@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "api.h"
 #include "courier.h"
@@ -205,12 +204,11 @@ static enum err open_parts(struct engine *engine, struct fail *fail) {
 }
 
 // libuv aborts when a loop cannot grow its table of descriptors; nothing else of it that
-// matters here goes through this. The store is whole at every moment, so this may be the last.
+// matters here goes through this.
 static void *grow_or_leave(void *old, size_t n) {
     void *p = realloc(old, n);
-    if (p || !n) return p;
-    log_line(LOG_ERROR, "no memory for the event loop", NULL);
-    _exit(EXIT_FAILURE);
+    if (!p && n) fail_no_memory("the event loop");
+    return p;
 }
 
 struct engine *engine_start(uv_loop_t *loop, const struct engine_opts *opts, struct fail *fail) {

@@ -4,7 +4,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum err fail_set(struct fail *fail, enum err code, size_t at, const char *type, const char *format,
                   ...) {
@@ -26,6 +28,15 @@ void fail_path(struct fail *fail, const char *format, ...) {
     va_start(args, format);
     vsnprintf(fail->path, sizeof fail->path, format, args);
     va_end(args);
+}
+
+void fail_no_memory(const char *what) {
+    const char *const parts[] = { "tuma: no memory for ", what, "\n" };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        ssize_t said = write(STDERR_FILENO, parts[i], strlen(parts[i]));
+        (void)said;
+    }
+    _exit(EXIT_FAILURE);
 }
 
 void fail_place(struct fail *fail, const char *text, size_t n) {

@@ -13,7 +13,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "sign.h"
 
@@ -21,13 +20,9 @@ static pthread_once_t fetched = PTHREAD_ONCE_INIT;
 static EVP_MD *sha256, *sha1, *md5;
 static EVP_MAC *hmac;
 
-// A digest has no way to say no, and every caller stands on it. The store is whole at every
-// moment, so the process may end at this one.
+// A digest has no way to say no, and every caller stands on it.
 static _Noreturn void no_memory(void) {
-    static const char text[] = "tuma: no memory for a digest\n";
-    ssize_t said = write(STDERR_FILENO, text, sizeof text - 1);
-    (void)said;
-    _exit(EXIT_FAILURE);
+    fail_no_memory("a digest");
 }
 
 static void fetch_all(void) {
