@@ -27,13 +27,15 @@ static int set(const struct config *config, const char *name) {
     char *value = cli_read_file("-", 16 * 1024, &n, &fail);
     if (!value) return cli_fail(EXIT_USAGE, &fail);
     if (n && value[n - 1] == '\n') n--; // what `echo` adds
+    enum err err = OK;
+    if (n)
+        err =
+            secrets_put(config->data, config->secrets_key, slice_str(name), slice(value, n), &fail);
+    explicit_bzero(value, n);
+    free(value);
     if (!n)
         return cli_say(EXIT_USAGE,
                        "secret set reads the value from standard input, and there was none");
-    enum err err =
-        secrets_put(config->data, config->secrets_key, slice_str(name), slice(value, n), &fail);
-    explicit_bzero(value, n);
-    free(value);
     return err == OK ? EXIT_OK : cli_fail(EXIT_STORE, &fail);
 }
 
