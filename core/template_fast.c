@@ -145,14 +145,14 @@ ESCAPE_AVX2_INLINE size_t finish(struct fast_run *run, char *to, size_t i) {
     return i;
 }
 
-// Writes short strings without flags that need no escaping; stops at the first
-// other op, whose literal is already written behind *to.
-ESCAPE_AVX2_INLINE const struct fast_op *run_plain(const struct fast_run *run,
+// Writes short strings that need no escaping; stops at the first other op, whose
+// literal is already written behind *to.
+ESCAPE_AVX2_INLINE const struct fast_op *run_plain(const struct template *t,
+                                                   const struct tag_value *values,
                                                    const struct fast_op *op,
                                                    const struct fast_op *end, char **to) {
     const struct escape_marks marks = escape_marks;
-    const struct tag_value *values = run->values;
-    const char *blob = run->t->blob;
+    const char *blob = t->blob;
     char *at = *to;
     for (; op < end; op++) {
         const struct tag_value *v = &values[op->tag];
@@ -175,7 +175,7 @@ ESCAPE_AVX2_INLINE size_t run_json(struct fast_run *run, size_t i, size_t end) {
     const struct template *t = run->t;
     const struct fast_op *op = t->fast + i, *last = t->fast + end;
     for (;;) {
-        op = run_plain(run, op, last, &run->to);
+        op = run_plain(t, run->values, op, last, &run->to);
         if (op == last) break;
         const struct fast_op *next = put_unusual(run, op, last);
         op = next ? next : run->stopped;
@@ -276,9 +276,50 @@ size_t template_run_fast(struct fast_run *run, size_t from) {
 
 DEFINE_RENDER(render_portable, , run_portable)
 #if defined(__x86_64__)
-DEFINE_RENDER(render_json, ESCAPE_AVX2, run_json)
 DEFINE_RENDER(render_url, ESCAPE_AVX2, run_url)
 DEFINE_RENDER(render_header, ESCAPE_AVX2, run_header)
+#endif
+
+#if defined(__x86_64__)
+// What most bodies are, short plain strings, in a loop that has little to set up.
+// NULL when that was all; else the op it stopped at, with out->n in front of it.
+static ESCAPE_AVX2 const struct fast_op *
+json_plain(const struct template *t, const struct tag_value *values, struct buf *out) {
+    const struct fast_op *end = t->fast + t->ops_count;
+    char *to = out->p + out->n;
+    const struct fast_op *op = run_plain(t, values, t->fast, end, &to);
+    if (op == end) to = copy_blob(to, t->blob + t->tail_at, t->blob_n - t->tail_at);
+    out->n = (size_t)(to - out->p);
+    return op == end ? NULL : op;
+}
+
+// The rest of a body, from `op` on; false when it is not for the fast loop.
+static __attribute__((noinline)) ESCAPE_AVX2 bool
+json_rest(const struct template *t, const struct tag_value *values, struct buf *out,
+          struct template_notes *notes, const struct fast_op *op) {
+    struct fast_run run = { .t = t,
+                            .values = values,
+                            .to = out->p + out->n,
+                            .end = out->p + out->capacity,
+                            .lacking = !notes };
+    if (run_json(&run, (size_t)(op - t->fast), t->ops_count) != t->ops_count) return false;
+    out->n = (size_t)(run.to - out->p);
+    if (notes && run.bad_utf8) notes->bad_utf8 = true;
+    return true;
+}
+
+static enum err render_json(const struct template *t, const struct tag_set *tags, struct buf *out,
+                            struct template_notes *notes, bool *omitted, struct fail *fail) {
+    size_t start = out->n;
+    bool room = out->capacity - start >= t->room + ESCAPE_SLACK || template_room(out, t->room);
+    if (room && !out->failed) {
+        const struct fast_op *op = json_plain(t, tags->values, out);
+        bool done = !op || json_rest(t, tags->values, out, notes, op);
+        if (done && out->n <= out->max) return OK;
+        out->n = start;
+    }
+    return template_render_any(t, tags, out, notes, omitted, fail);
+}
 #endif
 
 enum err template_render(const struct template *t, const struct tag_set *tags, struct buf *out,
