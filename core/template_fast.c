@@ -77,6 +77,17 @@ ESCAPE_AVX2_INLINE char *copy_blob(char *to, const char *from, size_t n) {
     return to + n;
 }
 
+// The same for what may be long: many stores that each touch two cache lines
+// would cost more than loads that do.
+ESCAPE_AVX2_INLINE char *copy_tail(char *to, const char *from, size_t n) {
+    copy32(to, from);
+    for (size_t i = 32 - ((uintptr_t)to & 31); i < n; i += 64) {
+        copy32(to + i, from + i);
+        copy32(to + i + 32, from + i + 32);
+    }
+    return to + n;
+}
+
 // Copies a value, whose bytes may end with its page. Too much in one go costs
 // less than a branch that goes either way.
 ESCAPE_AVX2_INLINE char *copy_value(char *to, const char *from, size_t n) {
@@ -140,7 +151,7 @@ put_unusual(struct fast_run *run, const struct fast_op *op, const struct fast_op
 // Behind the last op comes the tail.
 ESCAPE_AVX2_INLINE size_t finish(struct fast_run *run, char *to, size_t i) {
     const struct template *t = run->t;
-    if (i == t->ops_count) to = copy_blob(to, t->blob + t->tail_at, t->blob_n - t->tail_at);
+    if (i == t->ops_count) to = copy_tail(to, t->blob + t->tail_at, t->blob_n - t->tail_at);
     run->to = to;
     return i;
 }
@@ -161,11 +172,12 @@ ESCAPE_AVX2_INLINE const struct fast_op *run_plain(const struct template *t,
         memcpy(&is, &v->n, sizeof is);
         is &= ~((uint64_t)TAG_JSON_SAFE << 48); // what is looked at below is safe all the same
         char *after = copy_blob(at, blob + op->literal_at, op->literal_n);
-        if (is - ((uint64_t)TAG_STRING << 32) - 1 > 31 || !escape_same_page(p, 32)) break;
+        uint64_t last = is - ((uint64_t)TAG_STRING << 32) - 1; // byte of a string
+        if (last > 31 || !escape_same_page(p, 32)) break;
         __m256i text = _mm256_loadu_si256((const __m256i *)p);
         if (_bzhi_u32(escape_json_mask_ascii(text, marks), (uint32_t)is)) break;
         _mm256_storeu_si256((__m256i *)after, text);
-        at = after + (uint32_t)is;
+        at = after + last + 1;
     }
     *to = at;
     return op;
@@ -252,9 +264,9 @@ size_t template_run_fast(struct fast_run *run, size_t from) {
 // A whole render without a renderer, in a function that everything is inlined
 // into, since for a small template the calls would cost as much as the work.
 #define DEFINE_RENDER(name, target, run_ops)                                                       \
-    static target enum err name(const struct template *t, const struct tag_set *tags,              \
-                                struct buf *out, struct template_notes *notes, bool *omitted,      \
-                                struct fail *fail) {                                               \
+    static __attribute__((noinline)) target enum err name(                                         \
+        const struct template *t, const struct tag_set *tags, struct buf *out,                     \
+        struct template_notes *notes, bool *omitted, struct fail *fail) {                          \
         if (out->capacity - out->n < t->room + ESCAPE_SLACK && !template_room(out, t->room))       \
             return template_render_any(t, tags, out, notes, omitted, fail);                        \
         struct fast_run run = { .t = t,                                                            \
@@ -283,12 +295,12 @@ DEFINE_RENDER(render_header, ESCAPE_AVX2, run_header)
 #if defined(__x86_64__)
 // What most bodies are, short plain strings, in a loop that has little to set up.
 // NULL when that was all; else the op it stopped at, with out->n in front of it.
-static ESCAPE_AVX2 const struct fast_op *
+ESCAPE_AVX2_INLINE const struct fast_op *
 json_plain(const struct template *t, const struct tag_value *values, struct buf *out) {
     const struct fast_op *end = t->fast + t->ops_count;
     char *to = out->p + out->n;
     const struct fast_op *op = run_plain(t, values, t->fast, end, &to);
-    if (op == end) to = copy_blob(to, t->blob + t->tail_at, t->blob_n - t->tail_at);
+    if (op == end) to = copy_tail(to, t->blob + t->tail_at, t->blob_n - t->tail_at);
     out->n = (size_t)(to - out->p);
     return op == end ? NULL : op;
 }
@@ -308,8 +320,9 @@ json_rest(const struct template *t, const struct tag_value *values, struct buf *
     return true;
 }
 
-static enum err render_json(const struct template *t, const struct tag_set *tags, struct buf *out,
-                            struct template_notes *notes, bool *omitted, struct fail *fail) {
+static __attribute__((noinline)) ESCAPE_AVX2 enum err
+render_json(const struct template *t, const struct tag_set *tags, struct buf *out,
+            struct template_notes *notes, bool *omitted, struct fail *fail) {
     size_t start = out->n;
     bool room = out->capacity - start >= t->room + ESCAPE_SLACK || template_room(out, t->room);
     if (room && !out->failed) {
