@@ -290,9 +290,7 @@ DEFINE_RENDER(render_portable, , run_portable)
 #if defined(__x86_64__)
 DEFINE_RENDER(render_url, ESCAPE_AVX2, run_url)
 DEFINE_RENDER(render_header, ESCAPE_AVX2, run_header)
-#endif
 
-#if defined(__x86_64__)
 // What most bodies are, short plain strings, in a loop that has little to set up.
 // NULL when that was all; else the op it stopped at, with out->n in front of it.
 ESCAPE_AVX2_INLINE const struct fast_op *
