@@ -44,6 +44,12 @@ static inline size_t event_plain_end(const unsigned char *marks, size_t at) {
     }
 }
 
+// The text has a padding, so blanks end in it at the latest.
+static inline const char *event_skip_blanks(const char *p) {
+    while (json_is_blank(*p)) p++;
+    return p;
+}
+
 // An event that owns a copy of `text`, whose tag set is empty and whose other
 // fields are zero; *copy is that text. NULL on no memory.
 struct event *event_new(struct slice text, struct event_text *copy);

@@ -144,12 +144,6 @@ static enum member member_of(struct slice key, bool escaped) {
     }
 }
 
-// The text has a padding, so blanks end in it at the latest.
-static inline const char *skip_blanks(const char *p) {
-    while (json_is_blank(*p)) p++;
-    return p;
-}
-
 static const char *refuse_syntax(struct envelope *e, const char *p, const char *problem) {
     bool early = p >= e->scan.end;
     refuse_at(e, p, ERR_INPUT, "invalid_json", early ? "the text ends too early" : problem);
@@ -209,9 +203,9 @@ static const char *read_member(struct envelope *e, const char *p) {
     }
     p = read_key(e, p, &key, &member);
     if (!p) return NULL;
-    p = skip_blanks(p);
+    p = event_skip_blanks(p);
     if (*p != ':') return refuse_syntax(e, p, "a colon belongs here");
-    const char *first = skip_blanks(p + 1);
+    const char *first = event_skip_blanks(p + 1);
     p = read_value(e, first, member);
     if (!p) return NULL;
     if (member < MEMBERS) {
@@ -226,18 +220,18 @@ static const char *read_member(struct envelope *e, const char *p) {
 static bool read_members(struct envelope *e, const char *p) {
     e->scan.depth_max = EVENT_DEPTH_MAX - 1;
     e->scan.keys_left = EVENT_KEYS_MAX;
-    p = skip_blanks(p + 1);
+    p = event_skip_blanks(p + 1);
     if (*p != '}') {
         for (;;) {
             p = read_member(e, p);
             if (!p) return false;
-            p = skip_blanks(p);
+            p = event_skip_blanks(p);
             if (*p != ',') break;
-            p = skip_blanks(p + 1);
+            p = event_skip_blanks(p + 1);
         }
         if (*p != '}') return refuse_syntax(e, p, "a comma or } belongs here");
     }
-    p = skip_blanks(p + 1);
+    p = event_skip_blanks(p + 1);
     e->scan.p = p;
     return p == e->scan.end || refuse_syntax(e, p, "nothing may follow the event");
 }
@@ -422,7 +416,7 @@ struct event *event_read(struct slice json, int64_t received_ms, struct fail *fa
     if (json.n > EVENT_BYTES_MAX)
         return refuse_outright(fail, ERR_LIMIT, "too_large", "an event is at most 256 KiB of JSON");
     if (!envelope_init(&e, json, received_ms, fail)) return NULL;
-    const char *first = skip_blanks(e.scan.p);
+    const char *first = event_skip_blanks(e.scan.p);
     if (*first == '{') {
         if (read_event(&e, first)) return e.event;
     } else if (json_check(json, (struct json_limits){ .depth_max = EVENT_DEPTH_MAX }, fail)) {
@@ -438,7 +432,7 @@ struct event *event_read(struct slice json, int64_t received_ms, struct fail *fa
 
 // The whole text as one tags object.
 static bool read_bare_tags(struct envelope *e) {
-    const char *first = e->scan.p = skip_blanks(e->scan.p);
+    const char *first = e->scan.p = event_skip_blanks(e->scan.p);
     if (first == e->scan.end) {
         e->event->json = S("{}");
         return true;
@@ -448,7 +442,7 @@ static bool read_bare_tags(struct envelope *e) {
                refuse_at(e, first, ERR_INPUT, "bad_tags", "the tags must be a JSON object");
     if (!read_tags(e)) return false;
     e->event->json = slice(first, (size_t)(e->scan.p - first));
-    const char *p = skip_blanks(e->scan.p);
+    const char *p = event_skip_blanks(e->scan.p);
     return p == e->scan.end || refuse_syntax(e, p, "nothing may follow the tags");
 }
 

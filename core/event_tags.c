@@ -163,11 +163,6 @@ static bool scan_value(struct json_scan *scan, const char *p, struct tag_value *
     return true;
 }
 
-static inline const char *skip_blanks(const char *p) {
-    while (json_is_blank(*p)) p++;
-    return p;
-}
-
 static const char *refuse_here(struct json_scan *scan, const char *p, const char *problem) {
     refuse_tag(scan, p, ERR_INPUT, "invalid_json", problem);
     return NULL;
@@ -181,9 +176,9 @@ static __attribute__((noinline)) const char *read_odd_member(struct json_scan *s
     struct tag_value value;
     scan->p = p + 1;
     if (!scan_key(scan, tags, &place)) return NULL;
-    p = skip_blanks(scan->p);
+    p = event_skip_blanks(scan->p);
     if (*p != ':') return refuse_here(scan, p, "a colon belongs here");
-    if (!scan_value(scan, skip_blanks(p + 1), &value)) return NULL;
+    if (!scan_value(scan, event_skip_blanks(p + 1), &value)) return NULL;
     if (!place.name.p)
         tags->values[place.id] = value;
     else if (!tag_set_put(tags, place.name, value))
@@ -208,7 +203,7 @@ static __attribute__((noinline)) bool read_other_value(struct json_scan *scan,
                                                        const struct known_key *key,
                                                        const char *value, struct tag_value *to) {
     if (*value == ' ') learn_key(value - (key->skip - GAP - 2), key->n, key->place);
-    return scan_value(scan, skip_blanks(value), to);
+    return scan_value(scan, event_skip_blanks(value), to);
 }
 
 // Members of known keys, from the opening quote at `p` on. Returns where the
@@ -287,9 +282,9 @@ static bool read_members(struct json_scan *scan, const struct event_text *text,
             p = read_odd_member(scan, tags, p);
             if (!p) return false;
         }
-        p = skip_blanks(p);
+        p = event_skip_blanks(p);
         if (*p != ',') break;
-        p = skip_blanks(p + 1);
+        p = event_skip_blanks(p + 1);
         if (*p != '"') return refuse_here(scan, p, "a quoted key belongs here"), false;
     }
     if (*p != '}') return refuse_here(scan, p, "a comma or } belongs here"), false;
@@ -299,7 +294,7 @@ static bool read_members(struct json_scan *scan, const struct event_text *text,
 
 bool event_scan_tags(struct json_scan *scan, const struct event_text *text, struct tag_set *tags) {
     scan->depth_max = EVENT_DEPTH_MAX - 2; // the event and its tags are open
-    const char *p = skip_blanks(scan->p + 1);
+    const char *p = event_skip_blanks(scan->p + 1);
     if (*p == '"') return read_members(scan, text, tags, p);
     if (*p != '}') return refuse_here(scan, p, "a quoted key belongs here"), false;
     scan->p = p + 1;
