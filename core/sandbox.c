@@ -359,7 +359,9 @@ static int64_t spent_ns(int64_t wall_ns) {
 static enum sandbox_end end_of(struct sandbox *sandbox, int status) {
     if (status == 0) return SANDBOX_DONE;
     if (sandbox->over) return SANDBOX_OVER_BUDGET;
-    return status == LUA_ERRMEM ? SANDBOX_OUT_OF_MEMORY : SANDBOX_RAISED;
+    if (status == LUA_ERRMEM) return SANDBOX_OUT_OF_MEMORY;
+    bool overflow = slice_ends(slice(caught.text, caught.text_n), S("stack overflow"));
+    return overflow || status == LUA_ERRERR ? SANDBOX_OUT_OF_STACK : SANDBOX_RAISED;
 }
 
 // An error that the handler did not see has no text yet: memory ran out, or the

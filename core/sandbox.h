@@ -86,7 +86,13 @@ struct sandbox *sandbox_of(lua_State *L);
 // process is never woken. Without it budgets are not enforced. Once a process.
 bool sandbox_clock_start(void);
 
-enum sandbox_end { SANDBOX_DONE, SANDBOX_RAISED, SANDBOX_OVER_BUDGET, SANDBOX_OUT_OF_MEMORY };
+enum sandbox_end {
+    SANDBOX_DONE,
+    SANDBOX_RAISED,
+    SANDBOX_OVER_BUDGET,
+    SANDBOX_OUT_OF_MEMORY,
+    SANDBOX_OUT_OF_STACK,
+};
 struct sandbox_result {
     enum sandbox_end end;
     struct slice text; // what was raised, "file:line: text"; valid until the next sandbox_protect

@@ -104,7 +104,7 @@ static void tell_problem(struct sandbox_problem *problem, const struct sandbox_s
     buf_init(&text, 4 * SANDBOX_ERROR_MAX);
     put_error(&text, script, result);
     problem->over_budget = result->end == SANDBOX_OVER_BUDGET;
-    problem->out_of_memory = result->end == SANDBOX_OUT_OF_MEMORY;
+    problem->exhausted = result->end >= SANDBOX_OUT_OF_MEMORY;
     problem->line = line_of(buf_slice(&text), script->file);
     const char *hint =
         hint_for(buf_slice(&text), source_line(wire_source_main(script->source), problem->line));

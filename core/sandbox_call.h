@@ -35,7 +35,7 @@ struct sandbox_script_opts {
 struct sandbox_problem {
     char text[SANDBOX_ERROR_MAX + 256];
     unsigned line; // 0: unknown
-    bool over_budget, out_of_memory;
+    bool over_budget, exhausted;
 };
 
 // Compiles the file, runs its top level with the libraries in scope, checks what it

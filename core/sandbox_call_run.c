@@ -253,7 +253,7 @@ static void report_error(struct run *run, const struct sandbox_result *result) {
     *done = (struct wire_done){ .serial = done->serial,
                                 .outcome = SCRIPT_ERROR,
                                 .over_budget = result->end == SANDBOX_OVER_BUDGET,
-                                .out_of_memory = result->end == SANDBOX_OUT_OF_MEMORY,
+                                .exhausted = result->end >= SANDBOX_OUT_OF_MEMORY,
                                 .retry_after_ms = -1 };
     done->error = sandbox_call_error(run->script, result, run->arena);
     done->error_stage =

@@ -213,7 +213,7 @@ static void load_script(struct sandbox_held *held, const struct wire_load *load)
                                                               .secret = find_secret,
                                                               .log = send_log },
                                NULL, &problem);
-    held->slow = !process.limits.slow && (problem.over_budget || problem.out_of_memory);
+    held->slow = !process.limits.slow && (problem.over_budget || problem.exhausted);
     if (!held->script)
         held->problem = arena_dup(&held->arena, slice_str(held->hook ? problem.text : fail.text));
 }
@@ -286,7 +286,7 @@ static void send_done(struct wire_done *done) {
 static void judge(struct sandbox_held *held, struct wire_done *done, size_t before) {
     if (process.limits.slow) return;
     int64_t slow_ns = process.limits.soft_ms * 1000000 / SLOW_SHARE;
-    done->bounced = done->over_budget || done->out_of_memory;
+    done->bounced = done->over_budget || done->exhausted;
     done->slow = held->slow = done->bounced || done->cpu_ns > slow_ns;
     if (!done->bounced) return;
     process.out.n = before;

@@ -1,6 +1,6 @@
 // How a webhook's script behaves, over all its calls of a pool. Two things add up here.
 //
-// Strikes: a call that used up its CPU budget or its memory. Each costs others a few
+// Strikes: a call that used up its CPU budget, its memory or its stack. Each costs others a few
 // milliseconds however it ends, so that a script that does little else must not go on: it
 // is put in quarantine. An error that the script raised itself is none, however often.
 //

@@ -166,7 +166,7 @@ void script_queue_bury(struct script_process *process);
 void script_queue_fail_all(struct script_pool *pool, enum script_lane lane, const char *text);
 
 // --- script_conduct.c ---
-// Counts a call; true when the script has to stop (`strike`: it used up a budget).
+// Counts a call; true when the script has to stop (`strike`: it used up its CPU, memory or stack).
 bool script_conduct_note(struct script_conduct *conduct, bool strike, int64_t now_ns);
 // This version does not run for a while.
 void script_conduct_bar(struct script_conduct *conduct, struct slice version, int64_t now_ns);

@@ -294,7 +294,7 @@ void script_queue_done(struct script_process *process, struct slice body) {
     script_store_keep(queue, call->changes, pool->opts.kv_load != NULL);
     script_counters_add(queue->counters, call, done.over_budget);
     judge_lane(pool, queue, &done);
-    bool strike = done.over_budget || done.out_of_memory;
+    bool strike = done.over_budget || done.exhausted;
     if (script_conduct_note(&queue->conduct, strike, clock_mono_ns())) quarantine(call);
     take_turn(pool, queue);
     call->done(call);

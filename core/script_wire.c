@@ -261,7 +261,7 @@ void wire_put_done(struct buf *out, const struct wire_done *done) {
     buf_u64(out, done->serial);
     buf_u8(out, (uint8_t)done->outcome);
     buf_u8(out, done->over_budget);
-    buf_u8(out, done->out_of_memory);
+    buf_u8(out, done->exhausted);
     buf_u8(out, done->slow);
     buf_u8(out, done->bounced);
     buf_u32(out, (uint32_t)done->requests_count);
@@ -296,7 +296,7 @@ bool wire_take_done(struct slice body, struct wire_done *done, struct arena *are
     done->serial = take_u64(&body);
     done->outcome = (enum script_outcome)take_u8(&body);
     done->over_budget = take_u8(&body) != 0;
-    done->out_of_memory = take_u8(&body) != 0;
+    done->exhausted = take_u8(&body) != 0;
     done->slow = take_u8(&body) != 0;
     done->bounced = take_u8(&body) != 0;
     if (!take_requests(&body, done, arena)) return false;

@@ -100,9 +100,10 @@ struct wire_call {
 struct wire_done {
     uint64_t serial;
     enum script_outcome outcome;
-    bool over_budget, out_of_memory;
-    bool slow;    // the webhook is to go on in the slow lane; its calls here come back …
-    bool bounced; // … like this one: it was not run, or not to its end, and nothing of it stays
+    bool over_budget;
+    bool exhausted; // memory or stack used up
+    bool slow;      // the webhook is to go on in the slow lane; its calls here come back …
+    bool bounced;   // … like this one: it was not run, or not to its end, and nothing of it stays
     struct request *requests;
     size_t requests_count;
     struct slice unresolved, reason, error, error_stage;

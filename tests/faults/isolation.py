@@ -480,10 +480,10 @@ MISBEHAVIOURS = {
     "memory": "function hook.filter(event) local t = {} for i = 1, 1e9 do t[i] = { i } end return true end",
     "string": 'function hook.filter(event) local s = "x" while true do s = s .. s end end',
     "error": 'function hook.filter(event) error(string.rep("x", 100000)) end',
-    "crash": "function hook.filter(event) local function f() return f() + 1 end return f() end",
+    "recursion": "function hook.filter(event) local function f() return f() + 1 end return f() end",
     "log": 'function hook.filter(event) for i = 1, 1e9 do log.info("flood " .. i) end return true end',
 }
-ORDINARY = {"error", "crash"}  # these end as errors of the script's own, which never quarantine
+ORDINARY = {"error"}  # ends as an error of the script's own, which never quarantines
 
 
 def lanes(pid):

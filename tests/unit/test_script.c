@@ -425,6 +425,15 @@ static void hunger_without_end_quarantines(void) {
     close_pool();
 }
 
+static void recursion_without_end_quarantines(void) {
+    open_pool();
+    struct hook *hook = hook_of("recurses", "local function f() return f() + 1 end\n"
+                                            "function hook.filter(event) return f() == 0 end");
+    CHECK(is_stopped_within(hook, 12, "stack overflow"));
+    hook_unref(hook);
+    close_pool();
+}
+
 static void errors_of_its_own_never_quarantine(void) {
     open_pool();
     struct hook *raises = hook_of("raises", "function hook.filter(event) error('no') end");
@@ -757,6 +766,7 @@ static const struct check_case cases[] = {
 #endif
     { "too much memory is an error", too_much_memory_is_an_error },
     { "hunger without end quarantines", hunger_without_end_quarantines },
+    { "recursion without end quarantines", recursion_without_end_quarantines },
     { "errors of its own never quarantine", errors_of_its_own_never_quarantine },
     { "a dropping webhook in quarantine is not run", a_dropping_webhook_in_quarantine_is_not_run },
     { "a call that needs much runs whole in the slow lane",
