@@ -263,7 +263,8 @@ enum err format_apply(const struct format *formats, size_t count, struct format_
             if (out->failed) return ERR_NOMEM;
             value->text = slice(out->p ? out->p : "", out->n);
         }
-        if (f->op != RAW) value->kind = TAG_STRING;
+        bool still_null = value->kind == TAG_NULL && !value->text.n;
+        if (f->op != RAW && !still_null) value->kind = TAG_STRING;
     }
     return OK;
 }

@@ -55,7 +55,7 @@ bool format_is_raw(const struct format *format);
 // A value on its way through formatters.
 struct format_value {
     struct slice text;
-    uint16_t kind; // enum tag_kind; TAG_STRING after a formatter changed it
+    uint16_t kind; // enum tag_kind; TAG_STRING after a formatter; a null stays one while empty
 };
 
 // Applies `count` formatters in order. The result borrows from `value`, the

@@ -159,6 +159,12 @@ static void json_follows_the_kind_of_value(void) {
     CHECK_TEXT(run("raw:json", S("[1]"), TAG_JSON), "[1]");
 }
 
+static void a_formatted_null_stays_null_until_it_has_a_text(void) {
+    CHECK_TEXT(run("upper:trim:round(2):json", S(""), TAG_NULL), "null");
+    CHECK_TEXT(run("map(=none):json", S(""), TAG_NULL), "\"none\"");
+    CHECK_TEXT(run("upper:json", S(""), TAG_STRING), "\"\"");
+}
+
 static void form_alone_tells_a_formatter(void) {
     struct format_text f;
     CHECK_INT(format_scan(S("round(2)]"), &f), 8);
@@ -215,6 +221,8 @@ static const struct check_case cases[] = {
     { "parts and words are picked", parts_and_words_are_picked },
     { "a chain runs left to right", a_chain_runs_left_to_right },
     { "json follows the kind of value", json_follows_the_kind_of_value },
+    { "a formatted null stays null until it has a text",
+      a_formatted_null_stays_null_until_it_has_a_text },
     { "form alone tells a formatter", form_alone_tells_a_formatter },
     { "bad arguments are refused", bad_arguments_are_refused },
     { "growth is bounded", growth_is_bounded },
