@@ -6,15 +6,30 @@ static bool is_control(char c) {
     return (unsigned char)c < 0x20 || c == 0x7F;
 }
 
+// Said now: the bytes from `from` on go out as they stand, and no request with them is sent.
+static bool refuse_bad_literal(struct builder *b, enum spot spot, size_t from) {
+    for (; spot == SPOT_URL && from < b->at; from++) {
+        if (b->text.p[from] == ' ')
+            return builder_fail(b, from, "bad_url", "a space in the URL; write %%20");
+        if (b->text.p[from] == '\\')
+            return builder_fail(b, from, "bad_url",
+                                "a backslash in the URL is read differently by different parsers");
+    }
+    return true;
+}
+
 // Walks to the first byte of `ends` or the text's end, taking placeholders.
 static bool walk_until(struct builder *b, enum spot spot, const char *ends) {
     while (b->at < b->text.n) {
         char c = b->text.p[b->at];
         if (c && strchr(ends, c)) break;
         bool taken = false;
+        size_t from = b->at;
         if (c == '[' && !(builder_copy(b, b->at) && builder_placeholder(b, spot, &taken)))
             return false;
         if (!taken) b->at++;
+        bool literal = !taken || b->text.p[from + 1] == '!';
+        if (literal && !refuse_bad_literal(b, spot, from)) return false;
     }
     return builder_copy(b, b->at);
 }

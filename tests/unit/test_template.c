@@ -224,7 +224,7 @@ static void urls_encode_all_but_unreserved_bytes(void) {
     SHOWS(URL, KEEP, "https://h/p/[A]/q", "https://h/p/..%2F..%2Fadmin/q", V("A", "../../admin"));
     SHOWS(URL, KEEP, "https://h/p/[A]/q", "https://h/p/%252e%252e%2F/q", V("A", "%2e%2e/"));
     SHOWS(URL, KEEP, "https://h/[A]", "https://h/S%C3%A3o%00%0D%0A", V("A", "S\xC3\xA3o\0\r\n"));
-    SHOWS(URL, KEEP, "http://[::1]:8080/a[]=[A B]?x[]=[A]", "http://[::1]:8080/a[]=[A B]?x[]=1",
+    SHOWS(URL, KEEP, "http://[::1]:8080/a[]=[A-B]?x[]=[A]", "http://[::1]:8080/a[]=[A-B]?x[]=1",
           V("A", "1"));
     SHOWS(URL, KEEP, "https://h/?[A:raw]", "https://h/?x=1&y=%20%0D%0A", V("A", "x=1&y= \r\n"));
     SHOWS(URL, KEEP, "https://h/?j=[A:json]", "https://h/?j=%22a%5C%22%22", V("A", "a\""));
@@ -244,6 +244,11 @@ static void the_host_takes_no_placeholder(void) {
     REFUSED(URL, "https:///x", "bad_url", 8);
     REFUSED(URL, "https://h\\@evil/", "bad_url", 9);
     REFUSED(URL, "https://h/\r\n", "bad_url", 10);
+    REFUSED(URL, "https://h/[A]?b=x y", "bad_url", 17);
+    REFUSED(URL, "https://h/[A]/[A B]", "bad_url", 16);
+    REFUSED(URL, "https://h/[A]#\\", "bad_url", 14);
+    REFUSED(URL, "https://h/[!A|\"x y\"]", "bad_url", 16);
+    SHOWS(URL, KEEP, "https://h/[C|\"x y\"]", "https://h/x%20y", V("A", "1"));
     SHOWS(URL, KEEP, "HTTPS://h?[A]", "HTTPS://h?1", V("A", "1"));
 }
 
