@@ -215,12 +215,29 @@ static enum err note_name(struct renderer *r, struct slice name) {
     return OK;
 }
 
-// Nothing had a value: does what the policy says and names the next op.
-static enum err lack(struct renderer *r, const struct op *op, const struct op **next) {
+static enum err note_lacking(struct renderer *r, const struct op *op) {
     const struct hole *hole = &r->t->holes[op->index];
     enum err err = OK;
     for (uint32_t i = 0; i < hole->count && r->notes && !err; i++)
         err = note_name(r, tag_name(hole->alternatives[i].tag));
+    return err;
+}
+
+// The rest of an item that is dropped: its tags without a value are named too.
+static enum err note_dropped(struct renderer *r, const struct op *op, const struct op *end) {
+    enum err err = OK;
+    for (; op < end && r->notes && !err; op++) {
+        struct found found;
+        bool has = true;
+        if (op->kind <= OP_VALUE) err = find_value(r, op, &found, &has);
+        if (!err && !has) err = note_lacking(r, op);
+    }
+    return err;
+}
+
+// Nothing had a value: does what the policy says and names the next op.
+static enum err lack(struct renderer *r, const struct op *op, const struct op **next) {
+    enum err err = note_lacking(r, op);
     if (err) return err;
     if (op->lack == LACK_FAIL)
         return fail_set(r->fail, ERR_INPUT, 0, "missing_tag", "the event has no value for [%.*s]",
@@ -229,7 +246,7 @@ static enum err lack(struct renderer *r, const struct op *op, const struct op **
         const struct level *level = &r->levels[r->depth - 1];
         r->out->n = level->item_start;
         *next = &r->t->ops[level->item->index] + 1;
-        return OK;
+        return note_dropped(r, op + 1, *next);
     }
     r->omitted = r->omitted || op->lack == LACK_OMIT;
     if (op->text_n) r->header_run = false;

@@ -477,6 +477,19 @@ static void omit_drops_parameters_fields_and_headers(void) {
     CHECK(!RENDER(HEADER, KEEP, "x [C]", V("A", "1")).omitted);
 }
 
+static void names_are(struct result r, const char *want) {
+    CHECK_SLICE(template_notes_text(&r.notes), slice_str(want));
+}
+
+static void what_is_dropped_names_all_its_tags(void) {
+    names_are(RENDER(JSON, OMIT, "{\"a\":\"[C][D]\",\"b\":[E]}", V("A", "1")), "C,D,E");
+    names_are(RENDER(JSON, OMIT, "{\"[C]\":[[A:upper],[[D|\"x\"]],\"[E|F]\"]}", V("A", "1")),
+              "C,E,F");
+    names_are(RENDER(URL, OMIT, "https://h/?[C]=[A][D]&b=[A]", V("A", "1")), "C,D");
+    names_are(RENDER(FORM, OMIT, "[C]=[D]", V("A", "1")), "C,D");
+    names_are(RENDER(HEADER, OMIT, "[C] [D]", V("A", "1")), "C,D");
+}
+
 static void the_log_names_every_tag_without_value_once(void) {
     struct result r = RENDER(
         JSON, KEEP, "[\"[C]\",[D],\"[C] [A]\",\"[E|F]\",\"[G|A]\",\"[H|\"x\"]\"]", V("A", "1"));
@@ -633,6 +646,7 @@ static void renders_append(void) {
     X(empty_null_and_fail_do_as_they_say)                                                          \
     X(omit_drops_members_and_elements)                                                             \
     X(omit_drops_parameters_fields_and_headers)                                                    \
+    X(what_is_dropped_names_all_its_tags)                                                          \
     X(the_log_names_every_tag_without_value_once)                                                  \
     X(a_tag_the_set_was_too_old_for_is_still_found)                                                \
     X(lint_sees_every_use_with_its_place)                                                          \
