@@ -123,7 +123,7 @@ soak: all
 # apt-get only when something is missing; sudo only when not root.
 DEPS := build-essential pkg-config python3 procps e2fsprogs iproute2 nftables libluajit-5.1-dev luajit lua-cjson-dev libuv1-dev libcurl4-openssl-dev \
         libsqlite3-dev libc-ares-dev libssl-dev libseccomp-dev node-llhttp libcjson-dev clang clang-format cppcheck \
-        lua-check libclang-rt-14-dev openssl golang-go golang-github-valyala-fasttemplate-dev nodejs
+        lua-check libclang-rt-14-dev openssl golang-go golang-github-valyala-fasttemplate-dev nodejs wrk
 deps:
 	@missing=$$(for p in $(DEPS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then \

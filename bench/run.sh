@@ -12,3 +12,4 @@ python3 bench/peers.py --tuma "$tuma" --works "$data"
 "$tuma" bench events --event "$data/event.json"
 "$tuma" bench scripts
 "$tuma" bench store --dir "${TMPDIR:-/tmp}"
+python3 bench/process.py --tuma "$tuma"

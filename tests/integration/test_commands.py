@@ -235,5 +235,15 @@ def test_the_sink_answers_as_its_flags_say():
         refuses(plain("sink", "--host", "nowhere"), 2, "no IP address")
 
 
+def test_the_courier_is_measured_only_while_every_request_is_answered_well():
+    with Workspace() as w:
+        sink = w.sink()
+        out = plain("bench", "courier", "--json", "--url", sink.url + "/x")
+        equal(out.returncode, 0, out.stderr)
+        check(0 < json.loads(out.stdout)["courier"]["requests_a_second"] <= len(sink.requests()), out.stdout)
+        refuses(plain("bench", "courier", "--url", sink.url + "/status/500"), 1, "HTTP 500")
+        refuses(plain("bench", "courier", "--url", "http://127.0.0.1:1/"), 1, "port 1 is not allowed")
+
+
 if __name__ == "__main__":
     main(globals())
