@@ -3,41 +3,10 @@
 // taking events. A read's memory is its exchange's.
 #include <assert.h>
 
-#include "api_inner.h"
+#include "api_read_inner.h"
 #include "clock.h"
-#include "map.h"
 
-enum { ANSWER_MAX = 64 << 20, DETAIL_ARENA_MAX = 32 << 20 };
-
-// What the registry said about a file, copied on the loop's thread.
-struct file_row {
-    struct slice name, file, version, error;
-    const char *state;
-    struct slice reason;
-    unsigned stages;
-    bool live;
-    int64_t loaded_ms, since_ms;
-    struct script_stats *stats; // NULL: its script has not run
-    struct file_row *next;
-};
-
-struct read {
-    uv_work_t work;
-    struct list link;
-    struct api *api;
-    struct exchange *exchange;
-    void (*run)(struct read *read);  // on the pool; fills out, or fail and status
-    void (*done)(struct read *read); // on the loop; answers
-    struct choice choice;
-    enum command_verb verb;
-    struct file_row *rows;
-    struct arena *arena; // of the exchange; the loop leaves it alone meanwhile
-    struct buf out;
-    size_t count;
-    int64_t last;
-    int status;
-    struct fail fail;
-};
+enum { DETAIL_ARENA_MAX = 32 << 20 };
 
 // --- the pool ---
 
@@ -84,8 +53,8 @@ static void answer(struct read *read) {
         api_reply(read->exchange, 200, buf_slice(&read->out));
 }
 
-static struct read *read_new(struct api *api, struct exchange *exchange,
-                             void (*run)(struct read *read)) {
+struct read *api_read_new(struct api *api, struct exchange *exchange,
+                          void (*run)(struct read *read)) {
     struct read *read = arena_zalloc(exchange->arena, 1, sizeof *read);
     if (!read) {
         api_say(exchange, 503, ERR_NOMEM, "no_memory", "out of memory");
@@ -98,7 +67,7 @@ static struct read *read_new(struct api *api, struct exchange *exchange,
     return read;
 }
 
-static void read_start(struct read *read) {
+void api_read_start(struct read *read) {
     struct api *api = read->api;
     bool first = list_empty(&api->reads);
     list_init(&read->link);
@@ -109,12 +78,12 @@ static void read_start(struct read *read) {
 
 // --- JSON ---
 
-static void add_text(struct buf *out, const char *key, struct slice value) {
+void api_add_text(struct buf *out, const char *key, struct slice value) {
     buf_printf(out, ",\"%s\":", key);
     buf_json(out, value);
 }
 
-static void add_time(struct buf *out, const char *key, int64_t ms) {
+void api_add_time(struct buf *out, const char *key, int64_t ms) {
     char text[CLOCK_TEXT];
     if (!ms) return;
     clock_format(ms, text);
@@ -124,18 +93,18 @@ static void add_time(struct buf *out, const char *key, int64_t ms) {
 static void add_delivery(struct buf *out, const struct store_delivery *d) {
     buf_printf(out, "{\"id\":%lld,\"state\":\"%s\",\"attempts_made\":%u", (long long)d->delivery,
                delivery_state_names[d->state], d->attempts);
-    add_text(out, "webhook", d->hook);
-    add_text(out, "version", d->version);
-    add_text(out, "event", d->event_id);
-    add_text(out, "type", d->type);
-    if (d->org.n) add_text(out, "org", d->org);
-    add_time(out, "created", d->created_ms);
-    if (d->state == DELIVERY_PENDING) add_time(out, "due", d->due_ms);
-    add_time(out, "settled", d->settled_ms);
-    if (d->reason.n) add_text(out, "reason", d->reason);
-    if (d->unresolved.n) add_text(out, "unresolved", d->unresolved);
+    api_add_text(out, "webhook", d->hook);
+    api_add_text(out, "version", d->version);
+    api_add_text(out, "event", d->event_id);
+    api_add_text(out, "type", d->type);
+    if (d->org.n) api_add_text(out, "org", d->org);
+    api_add_time(out, "created", d->created_ms);
+    if (d->state == DELIVERY_PENDING) api_add_time(out, "due", d->due_ms);
+    api_add_time(out, "settled", d->settled_ms);
+    if (d->reason.n) api_add_text(out, "reason", d->reason);
+    if (d->unresolved.n) api_add_text(out, "unresolved", d->unresolved);
     if (d->last_status) buf_printf(out, ",\"last_status\":%d", d->last_status);
-    if (d->last_error.n) add_text(out, "last_error", d->last_error);
+    if (d->last_error.n) api_add_text(out, "last_error", d->last_error);
 }
 
 // --- lists of deliveries ---
@@ -172,10 +141,10 @@ static void run_list(struct read *read) {
 void api_get_deliveries(struct api *api, struct exchange *exchange, const struct slice *parts) {
     (void)parts;
     struct fail fail = { 0 };
-    struct read *read = read_new(api, exchange, run_list);
+    struct read *read = api_read_new(api, exchange, run_list);
     if (!read) return;
     if (choice_from_query(&read->choice, exchange->query, exchange->arena, &fail))
-        read_start(read);
+        api_read_start(read);
     else
         api_refuse(exchange, 422, &fail, (struct header){ 0 });
 }
@@ -190,7 +159,7 @@ static void add_request(struct read *read, struct slice packed) {
     if (packed.n && request_unpack(packed, &request, &arena)) {
         buf_add(out, S(",\"request\":{\"method\":"));
         buf_json(out, request.method);
-        add_text(out, "url", request_mask(request.url, &arena));
+        api_add_text(out, "url", request_mask(request.url, &arena));
         buf_add(out, S(",\"headers\":["));
         for (size_t i = 0; i < request.headers_count; i++) {
             buf_add(out, i ? S(",[") : S("["));
@@ -200,7 +169,7 @@ static void add_request(struct read *read, struct slice packed) {
             buf_byte(out, ']');
         }
         buf_byte(out, ']');
-        if (request.has_body) add_text(out, "body", request_mask(request.body, &arena));
+        if (request.has_body) api_add_text(out, "body", request_mask(request.body, &arena));
         buf_byte(out, '}');
     }
     arena_deinit(&arena);
@@ -220,16 +189,16 @@ static bool on_attempt(void *user, const struct attempt *a) {
     struct buf *out = &read->out;
     buf_printf(out, "%s{\"number\":%u,\"status\":%d", read->count++ ? "," : "", a->number,
                a->status);
-    add_time(out, "started", a->started_ms);
+    api_add_time(out, "started", a->started_ms);
     buf_printf(
         out, ",\"dns_us\":%d,\"connect_us\":%d,\"tls_us\":%d,\"first_byte_us\":%d,\"total_us\":%d",
         a->dns_us, a->connect_us, a->tls_us, a->first_byte_us, a->total_us);
-    if (a->error_type[0]) add_text(out, "error_type", slice_str(a->error_type));
-    if (a->error[0]) add_text(out, "error", slice_str(a->error));
+    if (a->error_type[0]) api_add_text(out, "error_type", slice_str(a->error_type));
+    if (a->error[0]) api_add_text(out, "error", slice_str(a->error));
     if (a->response_incomplete) buf_add(out, S(",\"response_incomplete\":true"));
-    add_text(out, "sent_headers", a->sent_headers);
-    add_text(out, "response_headers", a->response_headers);
-    add_text(out, "response_body", a->response_body);
+    api_add_text(out, "sent_headers", a->sent_headers);
+    api_add_text(out, "response_headers", a->response_headers);
+    api_add_text(out, "response_body", a->response_body);
     buf_byte(out, '}');
     return true;
 }
@@ -254,10 +223,10 @@ void api_get_delivery(struct api *api, struct exchange *exchange, const struct s
         api_say(exchange, 404, ERR_NOTFOUND, "not_found", "there is no such delivery");
         return;
     }
-    struct read *read = read_new(api, exchange, run_detail);
+    struct read *read = api_read_new(api, exchange, run_detail);
     if (!read) return;
     read->choice.filter.delivery = delivery;
-    read_start(read);
+    api_read_start(read);
 }
 
 // --- moves by filter: the webhook's number first, then the command ---
@@ -276,12 +245,12 @@ static void move(struct read *read) {
 
 static void post_move(struct api *api, struct exchange *exchange, enum command_verb verb) {
     struct fail fail = { 0 };
-    struct read *read = read_new(api, exchange, run_number);
+    struct read *read = api_read_new(api, exchange, run_number);
     if (!read) return;
     read->verb = verb;
     read->done = move;
     if (choice_from_json(&read->choice, exchange->body, exchange->arena, &fail))
-        read_start(read);
+        api_read_start(read);
     else
         api_refuse(exchange, 422, &fail, (struct header){ 0 });
 }
@@ -296,174 +265,6 @@ void api_post_drop(struct api *api, struct exchange *exchange, const struct slic
     post_move(api, exchange, COMMAND_DROP);
 }
 
-// --- webhooks and scripts ---
-
-struct gather {
-    struct arena *arena;
-    struct file_row **end;
-};
-
-static struct slice keep(struct arena *arena, struct slice s) {
-    return s.n ? arena_dup(arena, s) : s;
-}
-
-static void on_file(void *user, const struct registry_file *file) {
-    struct gather *gather = user;
-    struct file_row *row = arena_zalloc(gather->arena, 1, sizeof *row);
-    if (!row) return;
-    row->name = keep(gather->arena, file->name);
-    row->file = keep(gather->arena, file->file);
-    row->version = keep(gather->arena, file->version);
-    row->error = keep(gather->arena, file->error);
-    row->live = file->hook != NULL;
-    row->stages = file->hook ? file->hook->stages : 0;
-    row->loaded_ms = file->loaded_ms;
-    row->state = file->hook ? "active" : "broken";
-    *gather->end = row;
-    gather->end = &row->next;
-}
-
-static void gather_files(struct api *api, struct gather *gather) {
-    if (api->opts.registry) {
-        registry_each(api->opts.registry, on_file, gather);
-        return;
-    }
-    for (size_t i = 0; api->hooks && i < api->hooks->count; i++) {
-        const struct hook *hook = api->hooks->hooks[i];
-        const struct registry_file file = {
-            .name = hook->name, .file = hook->file, .version = hook->version, .hook = hook
-        };
-        on_file(gather, &file);
-    }
-}
-
-struct states {
-    struct map rows;
-    struct arena *arena;
-    struct file_row **end;
-};
-
-static void on_state(void *user, const struct store_hook *hook) {
-    static const char *const names[] = { "active", "disabled", "paused", "quarantined", "removed" };
-    struct states *states = user;
-    struct file_row *row = map_get(&states->rows, hook->name);
-    if (!row) {
-        row = arena_zalloc(states->arena, 1, sizeof *row);
-        if (!row) return;
-        row->name = keep(states->arena, hook->name);
-        *states->end = row;
-        states->end = &row->next;
-        row->state = "removed";
-    }
-    if (hook->state != HOOK_ACTIVE) row->state = names[hook->state];
-    row->reason = keep(states->arena, hook->reason);
-    row->since_ms = hook->since_ms;
-}
-
-static void run_webhooks(struct read *read) {
-    struct states states = { .arena = read->arena, .end = &read->rows };
-    map_init(&states.rows);
-    for (struct file_row *row = read->rows; row; row = row->next) {
-        map_put(&states.rows, row->name, row);
-        states.end = &row->next;
-    }
-    store_reader_hooks(read->api->reader, on_state, &states, &read->fail);
-    map_deinit(&states.rows);
-    buf_add(&read->out, S("{\"webhooks\":["));
-    for (const struct file_row *row = read->rows; row; row = row->next) {
-        buf_add(&read->out, read->count++ ? S(",{\"name\":") : S("{\"name\":"));
-        buf_json(&read->out, row->name);
-        add_text(&read->out, "state", slice_str(row->state));
-        if (row->version.n) add_text(&read->out, "version", row->version);
-        if (row->reason.n) add_text(&read->out, "reason", row->reason);
-        if (row->error.n) add_text(&read->out, "error", row->error);
-        add_time(&read->out, "since", row->since_ms);
-        buf_byte(&read->out, '}');
-    }
-    buf_add(&read->out, S("]}"));
-}
-
-void api_get_webhooks(struct api *api, struct exchange *exchange, const struct slice *parts) {
-    (void)parts;
-    struct read *read = read_new(api, exchange, run_webhooks);
-    if (!read) return;
-    struct gather gather = { exchange->arena, &read->rows };
-    gather_files(api, &gather);
-    read_start(read);
-}
-
-static void add_stages(struct buf *out, unsigned stages) {
-    static const char *const names[] = { "filter", "tags", "transform", "response", "exhausted" };
-    bool any = false;
-    buf_add(out, S(",\"stages\":["));
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (!(stages & 1u << i)) continue;
-        buf_printf(out, "%s\"%s\"", any ? "," : "", names[i]);
-        any = true;
-    }
-    buf_byte(out, ']');
-}
-
-// The counters stand under a lock while they are walked, so they are only copied there.
-struct counted {
-    struct map rows;
-    struct arena *arena;
-};
-
-static void on_stats(void *user, const struct script_stats *stats) {
-    struct counted *counted = user;
-    struct file_row *row = map_get(&counted->rows, stats->hook);
-    if (row) row->stats = arena_alloc(counted->arena, sizeof *stats);
-    if (row && row->stats) *row->stats = *stats;
-}
-
-static void gather_stats(struct file_row *rows, struct arena *arena) {
-    struct counted counted = { .arena = arena };
-    map_init(&counted.rows);
-    for (struct file_row *row = rows; row; row = row->next) map_put(&counted.rows, row->name, row);
-    script_stats_each(on_stats, &counted);
-    map_deinit(&counted.rows);
-}
-
-static void add_stats(struct buf *out, const struct script_stats *stats) {
-    if (!stats) return;
-    buf_printf(out,
-               ",\"calls\":%llu,\"errors\":%llu,\"timeouts\":%llu,\"kills\":%llu,\"cpu_ms\":%.3f,"
-               "\"memory_peak\":%zu",
-               (unsigned long long)stats->calls, (unsigned long long)stats->errors,
-               (unsigned long long)stats->timeouts, (unsigned long long)stats->kills,
-               (double)stats->cpu_ns / 1e6, stats->memory_peak);
-    if (!stats->last_error_count) return;
-    add_text(out, "last_error", slice_str(stats->last_error));
-    buf_printf(out, ",\"last_error_count\":%llu", (unsigned long long)stats->last_error_count);
-}
-
-void api_get_scripts(struct api *api, struct exchange *exchange, const struct slice *parts) {
-    (void)parts;
-    struct file_row *rows = NULL;
-    struct gather gather = { exchange->arena, &rows };
-    struct buf out;
-    buf_init(&out, ANSWER_MAX);
-    gather_files(api, &gather);
-    gather_stats(rows, exchange->arena);
-    buf_add(&out, S("{\"scripts\":["));
-    for (const struct file_row *row = rows; row; row = row->next) {
-        buf_add(&out, row == rows ? S("{\"name\":") : S(",{\"name\":"));
-        buf_json(&out, row->name);
-        add_text(&out, "file", row->file);
-        buf_printf(&out, ",\"live\":%s", row->live ? "true" : "false");
-        if (row->version.n) add_text(&out, "version", row->version);
-        if (row->error.n) add_text(&out, "error", row->error);
-        add_stages(&out, row->stages);
-        add_time(&out, "loaded", row->loaded_ms);
-        add_stats(&out, row->stats);
-        buf_byte(&out, '}');
-    }
-    buf_add(&out, S("]}"));
-    api_reply(exchange, 200, buf_slice(&out));
-    buf_deinit(&out);
-}
-
 // --- tokens ---
 
 static void on_token(void *user, struct slice id, struct slice label, struct slice scopes,
@@ -471,10 +272,10 @@ static void on_token(void *user, struct slice id, struct slice label, struct sli
     struct read *read = user;
     buf_add(&read->out, read->count++ ? S(",{\"id\":") : S("{\"id\":"));
     buf_json(&read->out, id);
-    add_text(&read->out, "label", label);
-    add_text(&read->out, "scopes", scopes);
-    add_time(&read->out, "created", created_ms);
-    add_time(&read->out, "expires", expires_ms);
+    api_add_text(&read->out, "label", label);
+    api_add_text(&read->out, "scopes", scopes);
+    api_add_time(&read->out, "created", created_ms);
+    api_add_time(&read->out, "expires", expires_ms);
     buf_byte(&read->out, '}');
 }
 
@@ -486,6 +287,6 @@ static void run_tokens(struct read *read) {
 
 void api_get_tokens(struct api *api, struct exchange *exchange, const struct slice *parts) {
     (void)parts;
-    struct read *read = read_new(api, exchange, run_tokens);
-    if (read) read_start(read);
+    struct read *read = api_read_new(api, exchange, run_tokens);
+    if (read) api_read_start(read);
 }

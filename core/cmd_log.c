@@ -111,6 +111,7 @@ static void print_json(const struct store_delivery *d) {
 static bool on_delivery(void *user, const struct store_delivery *d) {
     struct lister *l = user;
     char time[CLOCK_TEXT];
+    struct slice why = d->reason.n ? d->reason : d->last_error; // a traceback is for `tuma show`
     l->shown++;
     if (l->choice.json) {
         print_json(d);
@@ -119,8 +120,8 @@ static bool on_delivery(void *user, const struct store_delivery *d) {
     clock_format(d->created_ms, time);
     printf("%lld  %.19s  %-9s  %3d  %u  %-20.*s  %-24.*s  %.*s%s%.*s\n", (long long)d->delivery,
            time, delivery_state_names[d->state], d->last_status, d->attempts, SLICE_FMT(d->hook),
-           SLICE_FMT(d->type), SLICE_FMT(d->event_id), d->reason.n || d->last_error.n ? "  " : "",
-           SLICE_FMT(d->reason.n ? d->reason : d->last_error));
+           SLICE_FMT(d->type), SLICE_FMT(d->event_id), why.n ? "  " : "",
+           (int)slice_find(why, '\n'), why.p);
     return true;
 }
 
@@ -213,6 +214,15 @@ static void add_request(struct shower *s, struct slice packed) {
     buf_printf(&s->out, "\n%.*s\n", SLICE_FMT(request_mask(r.body, &s->arena)));
 }
 
+// A text of several lines under one label.
+static void add_lines(struct shower *s, const char *label, struct slice text) {
+    for (; text.n; label = "          ") {
+        size_t end = slice_find(text, '\n');
+        buf_printf(&s->out, "%s%.*s\n", label, (int)end, text.p);
+        text = slice_from(text, end + 1);
+    }
+}
+
 static bool on_shown(void *user, const struct store_delivery *d) {
     struct shower *s = user;
     char created[CLOCK_TEXT];
@@ -230,10 +240,10 @@ static bool on_shown(void *user, const struct store_delivery *d) {
     } else {
         buf_printf(
             &s->out,
-            "delivery  %lld (%s%s%.*s)\nwebhook   %.*s, version %.*s\nevent     %.*s, %.*s\ncreated   %s\n",
-            (long long)d->delivery, delivery_state_names[d->state], d->reason.n ? ": " : "",
-            SLICE_FMT(d->reason), SLICE_FMT(d->hook), SLICE_FMT(d->version), SLICE_FMT(d->event_id),
-            SLICE_FMT(d->type), created);
+            "delivery  %lld (%s)\nwebhook   %.*s, version %.*s\nevent     %.*s, %.*s\ncreated   %s\n",
+            (long long)d->delivery, delivery_state_names[d->state], SLICE_FMT(d->hook),
+            SLICE_FMT(d->version), SLICE_FMT(d->event_id), SLICE_FMT(d->type), created);
+        add_lines(s, "reason    ", d->reason);
         if (d->unresolved.n) buf_printf(&s->out, "no value  %.*s\n", SLICE_FMT(d->unresolved));
     }
     add_request(s, d->request);

@@ -34,8 +34,12 @@ static double number_of(struct json row, const char *key) {
     return number;
 }
 
-// -1 to go on, else the exit status.
-static int ask(struct scripts *s, const char *method, const char *path) {
+static int no_such_webhook(const char *name) {
+    return cli_say(EXIT_FINDINGS, "no webhook \"%s\" is known; tuma scripts lists them", name);
+}
+
+// -1 to go on, else the exit status. `name`: the webhook that the path is about, or NULL.
+static int ask(struct scripts *s, const char *method, const char *path, const char *name) {
     struct fail fail = { 0 };
     int status = 0;
     struct client *client = client_open(&s->config, NULL, NULL, &fail);
@@ -44,12 +48,13 @@ static int ask(struct scripts *s, const char *method, const char *path) {
         client_request(client, method, path, NULL, slice("", 0), &status, &s->answer, &fail);
     client_close(client);
     if (err == OK && status / 100 == 2) return -1;
+    if (err == OK && status == 404 && name) return no_such_webhook(name);
     if (err == OK) client_problem(status, buf_slice(&s->answer), &fail);
     return cli_fail(EXIT_ENGINE, &fail);
 }
 
 static int read_rows(struct scripts *s) {
-    int status = ask(s, "GET", "/v1/scripts");
+    int status = ask(s, "GET", "/v1/scripts", NULL);
     if (status >= 0) return status;
     struct json list = json_get(json_root(buf_slice(&s->answer)), "scripts"), row;
     s->rows = arena_zalloc(&s->arena, ROWS_MAX, sizeof *s->rows);
@@ -76,6 +81,13 @@ static void stages_text(struct json row, char *text, size_t room) {
                               stage.raw.p + 1);
 }
 
+static void print_indented(struct slice text) {
+    for (size_t end; text.n; text = slice_from(text, end + 1)) {
+        end = slice_find(text, '\n');
+        printf("    %.*s\n", (int)end, text.p);
+    }
+}
+
 static int list(struct scripts *s) {
     int status = read_rows(s);
     if (status >= 0) return status;
@@ -83,12 +95,14 @@ static int list(struct scripts *s) {
     qsort(s->rows, s->count, sizeof *s->rows, by_name);
     for (size_t i = 0; i < s->count; i++) {
         char stages[80];
-        struct slice error = text_of(s, s->rows[i], "error"),
-                     version = text_of(s, s->rows[i], "version");
-        stages_text(s->rows[i], stages, sizeof stages);
-        printf("%-24.*s %-16.*s %s\n", SLICE_FMT(text_of(s, s->rows[i], "name")),
-               SLICE_FMT(version.n ? version : S("-")), *stages ? stages : "-");
-        if (error.n) printf("    %.*s\n", SLICE_FMT(error));
+        struct json row = s->rows[i];
+        struct slice error = text_of(s, row, "error"), version = text_of(s, row, "version"),
+                     reason = text_of(s, row, "reason");
+        stages_text(row, stages, sizeof stages);
+        printf("%-24.*s %-16.*s %-11.*s %s\n", SLICE_FMT(text_of(s, row, "name")),
+               SLICE_FMT(version.n ? version : S("-")), SLICE_FMT(text_of(s, row, "state")),
+               *stages ? stages : "-");
+        if (error.n || reason.n) print_indented(error.n ? error : reason);
         broken = broken || error.n;
     }
     return broken ? EXIT_FINDINGS : EXIT_OK;
@@ -136,10 +150,23 @@ static const struct json *find_row(struct scripts *s, const char *name) {
     return NULL;
 }
 
+static void print_last_error(struct scripts *s, struct json row) {
+    double times = number_of(row, "last_error_count");
+    printf("last error   %.0f time%s; version %.*s, stage %.*s, event %.*s, %.*s, cpu %.3f ms, "
+           "memory %.0f KB\n",
+           times, times == 1 ? "" : "s", SLICE_FMT(text_of(s, row, "last_error_version")),
+           SLICE_FMT(text_of(s, row, "last_error_stage")),
+           SLICE_FMT(text_of(s, row, "last_error_event")),
+           SLICE_FMT(text_of(s, row, "last_error_at")), number_of(row, "last_error_cpu_ms"),
+           number_of(row, "last_error_memory_peak") / 1024);
+    print_indented(text_of(s, row, "last_error"));
+}
+
 static void print_row(struct scripts *s, struct json row) {
     static const struct {
         const char *key, *label;
-    } lines[] = { { "file", "file" },         { "version", "version" }, { "loaded", "loaded" },
+    } lines[] = { { "file", "file" },         { "state", "state" },     { "reason", "reason" },
+                  { "since", "since" },       { "version", "version" }, { "loaded", "loaded" },
                   { "error", "error" },       { "calls", "calls" },     { "errors", "errors" },
                   { "timeouts", "timeouts" }, { "kills", "kills" },     { "cpu_ms", "cpu ms" } };
     char stages[80];
@@ -151,17 +178,14 @@ static void print_row(struct scripts *s, struct json row) {
     printf("%-12s %s\n", "stages", *stages ? stages : "none");
     if (number_of(row, "memory_peak") > 0)
         printf("%-12s %.0f KB\n", "peak memory", number_of(row, "memory_peak") / 1024);
-    struct slice error = text_of(s, row, "last_error");
-    if (error.n)
-        printf("last error, %.0f times\n%.*s\n", number_of(row, "last_error_count"),
-               SLICE_FMT(error));
+    if (text_of(s, row, "last_error").n) print_last_error(s, row);
 }
 
 static int show(struct scripts *s, const char *name) {
     int status = read_rows(s);
     if (status >= 0) return status;
     const struct json *row = find_row(s, name);
-    if (!row) return cli_say(EXIT_FINDINGS, "there is no webhook \"%s\"", name);
+    if (!row) return no_such_webhook(name);
     if (s->json)
         printf("{\"script\":%.*s,\"store\":{", SLICE_FMT(row->raw));
     else
@@ -208,7 +232,7 @@ static const struct {
 static int operate(struct scripts *s, const char *name, size_t which) {
     char path[160];
     snprintf(path, sizeof path, "/v1/webhooks/%.64s/%s", name, operations[which].verb);
-    int status = ask(s, "POST", path);
+    int status = ask(s, "POST", path, name);
     if (status >= 0) return status;
     if (s->json)
         printf("%.*s\n", SLICE_FMT(buf_slice(&s->answer)));
@@ -218,7 +242,7 @@ static int operate(struct scripts *s, const char *name, size_t which) {
 }
 
 static int print_answer(struct scripts *s) {
-    int status = ask(s, "GET", "/v1/scripts");
+    int status = ask(s, "GET", "/v1/scripts", NULL);
     if (status >= 0) return status;
     printf("%.*s\n", SLICE_FMT(buf_slice(&s->answer)));
     return EXIT_OK;

@@ -23,7 +23,11 @@ void log_init(enum log_level level, bool json) {
 static void add_plain(struct buf *line, struct slice s) {
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        if (c < 0x20 || c == 0x7F)
+        if (c == '\n')
+            buf_add(line, S("\n    ")); // a traceback; indented, it cannot pass for a line of ours
+        else if (c == '\t')
+            buf_byte(line, ' ');
+        else if (c < 0x20 || c == 0x7F)
             buf_printf(line, "\\x%02x", c);
         else
             buf_byte(line, (char)c);

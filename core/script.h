@@ -130,10 +130,22 @@ struct script_stats {
     uint64_t calls, errors, timeouts, kills;
     int64_t cpu_ns;
     size_t memory_peak;
-    char last_error[512];
-    uint64_t last_error_count; // the same error is counted, not repeated
+    const struct script_error *last_error; // NULL: none
 };
-// Any thread. `each` must not call back into the module.
+// The last error of a webhook's script. The same one is counted, not repeated.
+struct script_error {
+    char text[4096 + 256]; // file:line: message and traceback, without secrets
+    char stage[16], version[24], event[EVENT_ID_MAX + 1];
+    uint64_t count;
+    int64_t at_ms, cpu_ns;
+    size_t memory_peak;
+};
+// Any thread. `each` must not call back into the module; what it gets is valid during it.
 void script_stats_each(void (*each)(void *user, const struct script_stats *stats), void *user);
+
+// Keeps the error of a call that has ended with SCRIPT_ERROR, once secrets are out of it, and
+// returns how often it was met; 0 when it need not be said again: said are the first, the
+// tenth, the hundredth …, and no more than ten of one webhook in a second. Any thread.
+uint64_t script_note_error(const struct script_call *call);
 
 #endif

@@ -4,11 +4,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "clock.h"
+#include "crc.h"
 #include "script_inner.h"
+
+enum { ERRORS_KNOWN = 8, SAID_A_SECOND = 10 };
 
 struct script_counters {
     struct script_stats stats;
     char name[80];
+    struct script_error *error; // from the first one on
+    struct known {
+        uint32_t sum;
+        uint64_t count;
+    } known[ERRORS_KNOWN]; // a script that fails now this way, now that
+    size_t known_next;
+    int64_t said_second;
+    unsigned said;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -32,13 +44,6 @@ struct script_counters *script_counters_of(struct slice name) {
     return counters;
 }
 
-static void add_error(struct script_stats *stats, struct slice error) {
-    char text[sizeof stats->last_error];
-    snprintf(text, sizeof text, "%.*s", SLICE_FMT(error));
-    stats->last_error_count = strcmp(text, stats->last_error) ? 1 : stats->last_error_count + 1;
-    memcpy(stats->last_error, text, sizeof text);
-}
-
 void script_counters_add(struct script_counters *counters, const struct script_call *call,
                          bool over) {
     if (!counters) return;
@@ -48,10 +53,7 @@ void script_counters_add(struct script_counters *counters, const struct script_c
     stats->cpu_ns += call->cpu_ns;
     if (call->memory_peak > stats->memory_peak) stats->memory_peak = call->memory_peak;
     stats->timeouts += over;
-    if (call->outcome == SCRIPT_ERROR) {
-        stats->errors++;
-        add_error(stats, call->error);
-    }
+    stats->errors += call->outcome == SCRIPT_ERROR;
     pthread_mutex_unlock(&lock);
 }
 
@@ -60,6 +62,53 @@ void script_counters_kill(struct script_counters *counters) {
     pthread_mutex_lock(&lock);
     counters->stats.kills++;
     pthread_mutex_unlock(&lock);
+}
+
+// --- errors ---
+
+static uint64_t count_error(struct script_counters *counters, struct slice text) {
+    uint32_t sum = crc32c(0, text);
+    for (size_t i = 0; i < ERRORS_KNOWN; i++)
+        if (counters->known[i].count && counters->known[i].sum == sum)
+            return ++counters->known[i].count;
+    counters->known[counters->known_next++ % ERRORS_KNOWN] = (struct known){ sum, 1 };
+    return 1;
+}
+
+static void keep_error(struct script_counters *counters, const struct script_call *call,
+                       uint64_t count) {
+    if (!counters->error) counters->error = calloc(1, sizeof *counters->error);
+    struct script_error *error = counters->error;
+    if (!error) return;
+    counters->stats.last_error = error;
+    snprintf(error->text, sizeof error->text, "%.*s", SLICE_FMT(call->error));
+    snprintf(error->stage, sizeof error->stage, "%.*s", SLICE_FMT(call->error_stage));
+    snprintf(error->version, sizeof error->version, "%.*s", SLICE_FMT(call->hook->version));
+    snprintf(error->event, sizeof error->event, "%.*s", SLICE_FMT(call->event->id));
+    error->count = count;
+    error->at_ms = clock_wall_ms();
+    error->cpu_ns = call->cpu_ns;
+    error->memory_peak = call->memory_peak;
+}
+
+static bool worth_saying(struct script_counters *counters, uint64_t count) {
+    int64_t second = clock_mono_ns() / 1000 / 1000 / 1000;
+    while (count >= 10 && count % 10 == 0) count /= 10;
+    if (count != 1) return false;
+    if (second != counters->said_second) counters->said = 0;
+    counters->said_second = second;
+    return ++counters->said <= SAID_A_SECOND;
+}
+
+uint64_t script_note_error(const struct script_call *call) {
+    struct script_counters *counters = script_counters_of(call->hook->name);
+    if (!counters) return 0;
+    pthread_mutex_lock(&lock);
+    uint64_t count = count_error(counters, call->error);
+    keep_error(counters, call, count);
+    if (!worth_saying(counters, count)) count = 0;
+    pthread_mutex_unlock(&lock);
+    return count;
 }
 
 void script_stats_each(void (*each)(void *user, const struct script_stats *stats), void *user) {

@@ -80,6 +80,26 @@ static void take_requests(struct task *task) {
     worker_send(task);
 }
 
+// Errors reach the log the first time, the tenth, the hundredth; each delivery tells its own.
+static void say_error(struct task *task) {
+    const struct script_call *call = &task->call;
+    worker_blot_script(task);
+    uint64_t met = call->outcome == SCRIPT_ERROR ? script_note_error(call) : 0;
+    if (!met) return;
+    char name[80], version[24], stage[16], event[EVENT_ID_MAX + 1], figures[3][24], error[4400];
+    snprintf(name, sizeof name, "%.*s", SLICE_FMT(call->hook->name));
+    snprintf(version, sizeof version, "%.*s", SLICE_FMT(call->hook->version));
+    snprintf(stage, sizeof stage, "%.*s", SLICE_FMT(call->error_stage));
+    snprintf(event, sizeof event, "%.*s", SLICE_FMT(call->event->id));
+    snprintf(error, sizeof error, "%.*s", SLICE_FMT(call->error));
+    snprintf(figures[0], sizeof *figures, "%llu", (unsigned long long)met);
+    snprintf(figures[1], sizeof *figures, "%.3f", (double)call->cpu_ns / 1e6);
+    snprintf(figures[2], sizeof *figures, "%zu", call->memory_peak);
+    log_line(LOG_ERROR, "script failed", "webhook", name, "version", version, "stage", stage,
+             "event", event, "times", figures[0], "cpu_ms", figures[1], "memory_peak", figures[2],
+             "error", error, NULL);
+}
+
 static void script_failed(struct task *task) {
     struct job *job = task->job;
     struct script_call *call = &task->call;
@@ -95,7 +115,7 @@ static void script_failed(struct task *task) {
 static void on_request_made(struct script_call *call) {
     struct task *task = call->user;
     struct job *job = task->job;
-    worker_blot_script(task);
+    say_error(task);
     job->unresolved = call->unresolved;
     job->changes = call->changes;
     job->quarantine = call->quarantine;
@@ -129,6 +149,7 @@ static void call_script(struct task *task, enum script_call_kind kind,
 
 static void on_exhausted_told(struct script_call *call) {
     struct task *task = call->user;
+    say_error(task);
     task->job->changes = call->changes;
     worker_finish(task);
 }
@@ -136,7 +157,7 @@ static void on_exhausted_told(struct script_call *call) {
 static void on_response_judged(struct script_call *call) {
     struct task *task = call->user;
     struct job *job = task->job;
-    worker_blot_script(task);
+    say_error(task);
     for (struct script_kv **tail = &job->changes; call->changes; tail = &(*tail)->next) {
         if (*tail) continue; // what the request stages wrote comes first
         *tail = call->changes;

@@ -170,6 +170,54 @@ def test_the_commands_tell_what_scripts_do():
         check("good.lua:2: function hook.tags" in profile.stdout, profile.stdout + profile.stderr)
 
 
+def test_a_scripts_error_is_told_whole_once_and_without_secrets():
+    with Workspace() as w:
+        sink = w.sink()
+        w.hook("leak", f"""local hook = {{ on = "call.completed", secrets = {{ "KEY" }}, request = {{ url = "{sink.url}/" }} }}
+local function check(event) error("the key is " .. secret.get("KEY") .. ", not " .. event.CALL_ID:sub(1, 1)) end
+function hook.transform(event) check(event) end
+return hook""")
+        w.hook("judge", f"""local hook = {{ on = "call.completed", request = {{ url = "{sink.url}/" }} }}
+function hook.response(event, response) return response.nothing + 1 end
+return hook""")
+        engine = w.engine(env={"TUMA_SECRET_KEY": "sesame-open-the-door"})
+        for n in range(12):
+            engine.post(event(n))
+        until(lambda: engine.states() == {"parked": 12, "delivered": 12}, what="all settled")
+        lines = [json.loads(line) for line in engine.process.text().splitlines() if '"script failed"' in line]
+        told = {name: [line for line in lines if line["webhook"] == name] for name in ("leak", "judge")}
+        for name, stage, place in (("leak", "transform", "leak.lua:2: the key is ****"), ("judge", "response", "judge.lua:2: ")):
+            equal([line["times"] for line in told[name]], ["1", "10"], "counted, not repeated")
+            first = told[name][0]
+            equal((first["stage"], len(first["version"]), first["event"][0]), (stage, 16, "e"), "what failed")
+            check(place in first["error"] and "stack traceback:" in first["error"], first["error"])
+            check(float(first["cpu_ms"]) > 0 and int(first["memory_peak"]) > 0, first)
+            row = json.loads(w.tuma("scripts", "show", name, "--json").stdout)["script"]
+            equal((row["last_error_count"], row["last_error_stage"], row["last_error_version"]), (12, stage, first["version"]), "kept")
+            shown = w.tuma("scripts", "show", name).stdout
+            check(f"last error   12 times; version {first['version']}, stage {stage}, event e" in shown, shown)
+        everything = engine.process.text() + w.tuma("scripts", "--json").stdout + w.tuma("log", "--json").stdout
+        check("sesame" not in everything, "the secret is told nowhere")
+        row = w.tuma("log", "--state", "parked", "--limit", "1").stdout
+        equal((row.count("\n"), "traceback" in row), (1, False), "a line a delivery")
+        shown = w.tuma("show", row.split()[0]).stdout
+        check("(parked)\n" in shown and "reason    script_error: transform: " in shown and "          stack traceback:" in shown, shown)
+
+
+def test_the_list_tells_states_and_an_unknown_name_is_said():
+    with Workspace() as w:
+        w.hook("good", GOOD % {"url": "http://127.0.0.1:9999", "name": "good"})
+        w.engine()
+        out = w.tuma("scripts", "pause", "good")
+        equal((out.stdout, out.stderr), ("good is paused\n", ""), "pause")
+        out = w.tuma("scripts").stdout
+        check(re.search(r"^good +[0-9a-f]{16} paused +tags\n    paused on request$", out, re.M), out)
+        check("state        paused\n" in w.tuma("scripts", "show", "good").stdout, "show")
+        for verb in ("show", "release", "pause"):
+            out = w.tuma("scripts", verb, "nope")
+            equal((out.returncode, out.stderr), (1, 'tuma: no webhook "nope" is known; tuma scripts lists them\n'), verb)
+
+
 def test_a_removed_file_parks_what_was_pending():
     with Workspace() as w:
         sink = w.sink("--fail-first", "1000")
