@@ -182,6 +182,20 @@ bool dispatch_queue_limit(struct dispatch_queue *q, const struct dispatch_limits
     return true;
 }
 
+void dispatch_queue_recall(struct dispatch_queue *q, const struct dispatch_past *past,
+                           int64_t now_ns) {
+    int64_t attempt_ns = ms_to_ns(past->attempt_ms);
+    queue_rest(q);
+    // A clock that was set back must not keep it waiting.
+    if (attempt_ns)
+        rate_empty(&q->limits.rate, &q->rate, attempt_ns < now_ns ? attempt_ns : now_ns);
+    q->doubted = past->failures > 0;
+    if (q->doubted)
+        breaker_recall(&q->breaker, &q->limits.breaker, past->failures,
+                       ms_to_ns(past->failing_since_ms), now_ns, past->random);
+    queue_update(q, now_ns);
+}
+
 void dispatch_queue_hold(struct dispatch_queue *q, bool held, int64_t now_ns) {
     q->held = held;
     queue_update(q, now_ns);

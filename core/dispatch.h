@@ -87,6 +87,16 @@ int64_t dispatch_queue_hook(const struct dispatch_queue *q);
 // False on no memory: the old limits stay.
 bool dispatch_queue_limit(struct dispatch_queue *q, const struct dispatch_limits *limits,
                           int64_t now_ns);
+// What an earlier life of the engine knew; to be said once, when the queue has its limits. A queue
+// of which nothing is recalled may send a whole burst at once and trusts its endpoint.
+struct dispatch_past {
+    int64_t attempt_ms; // there was none after that; 0: none at all
+    unsigned failures;  // of its endpoint, in a row
+    int64_t failing_since_ms;
+    uint64_t random; // chooses when an open breaker probes
+};
+void dispatch_queue_recall(struct dispatch_queue *q, const struct dispatch_past *past,
+                           int64_t now_ns);
 // A held queue starts nothing and fetches nothing; what arrives stays on disk.
 void dispatch_queue_hold(struct dispatch_queue *q, bool held, int64_t now_ns);
 // Forgets an open breaker and a wish to wait: somebody says the endpoint is well.

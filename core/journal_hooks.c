@@ -84,12 +84,23 @@ static void limit_queue(struct webhook *w, int64_t now_ns) {
         log_line(LOG_ERROR, "no memory for a webhook's limits", NULL);
 }
 
+// A start is no reason to send a burst again, nor to try a dead endpoint over and over.
+static void recall_past(struct journal *j, struct webhook *w, int64_t now_ns) {
+    struct dispatch_past past = { .attempt_ms = w->status.attempt_ms,
+                                  .failures = w->status.failing.failures,
+                                  .failing_since_ms = w->status.failing.since_ms,
+                                  .random = journal_random(j) };
+    if (!w->recalled) dispatch_queue_recall(w->queue, &past, now_ns);
+    w->recalled = true;
+}
+
 static void webhook_follow(struct journal *j, struct webhook *w) {
     int64_t now_ns = journal_now_ns(j);
     if (w->number && !w->queue) w->queue = dispatch_queue_new(j->dispatch, w->number, w);
     if (!w->queue) return;
     bool open = may_run(w);
     if (open) limit_queue(w, now_ns);
+    if (open) recall_past(j, w, now_ns);
     if (open != w->open) {
         w->open = open;
         dispatch_queue_hold(w->queue, !open, now_ns);
@@ -113,6 +124,7 @@ static enum err write_status(struct journal *j, struct webhook *w, struct fail *
                               .since_ms = w->status.since_ms,
                               .failing_since_ms = w->status.failing.since_ms,
                               .failures = w->status.failing.failures,
+                              .attempt_ms = w->status.attempt_ms,
                           },
                           fail);
 }
@@ -177,6 +189,7 @@ static void on_stored_hook(void *user, const struct store_hook *hook) {
     w->status.state = hook->state;
     w->status.since_ms = hook->since_ms;
     w->status.failing = (struct failing){ hook->failing_since_ms, hook->failures };
+    w->status.attempt_ms = hook->attempt_ms;
     snprintf(w->status.reason, sizeof w->status.reason, "%.*s", SLICE_FMT(hook->reason));
     snprintf(w->status.version, sizeof w->status.version, "%.*s", SLICE_FMT(hook->version));
 }
@@ -185,13 +198,15 @@ static void on_pending_hook(void *user, int64_t number, struct slice name, uint6
                             int64_t first_due_ms) {
     struct loading *loading = user;
     struct webhook *w = webhook_get(loading->j, name);
-    (void)first_due_ms;
+    int64_t now_ms = ns_to_ms(journal_now_ns(loading->j));
     if (!w) {
         loading->failed = true;
         return;
     }
     w->number = number;
     w->pending = count;
+    // What was due may have been on its way when the engine ended, and nobody noted that.
+    if (first_due_ms <= now_ms) w->status.attempt_ms = now_ms;
     loading->j->pending += count;
 }
 

@@ -37,6 +37,7 @@ enum {
     WINDOW = 1024,
     WINDOW_TOTAL = 64 * 1024,
     KEYS_MAX = 256 * 1024,
+    FAILURES_TOLD = 10,           // in a row are stored one by one
     PAYLOAD_BYTES_MAX = 64 << 20, // events kept in memory for their first attempt
 };
 
@@ -47,6 +48,7 @@ struct webhook_status {
     char version[24]; // the version the state was set for
     int64_t since_ms;
     struct failing failing;
+    int64_t attempt_ms; // none that the receiver's rate could notice was made after it
 };
 
 struct webhook {
@@ -57,6 +59,7 @@ struct webhook {
     uint64_t pending;                    // rows in that state
     uint64_t stamp;                      // rises when rows are moved under the queue
     bool open;                           // the dispatcher may start its deliveries
+    bool recalled;                       // it knows what was before the start
     struct webhook_status status, saved; // as planned, as committed
     bool touched, dirty, numbered;       // in this transaction
     bool unpark_removed, unpark_script;  // what a new hook set lets go

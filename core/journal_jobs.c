@@ -245,6 +245,23 @@ static void quarantine(struct journal *j, struct batch *batch, struct webhook *w
     raise_webhook(j, batch, "script.quarantined", w, job->hook);
 }
 
+// The count matters until it opens the breaker and may disable, then only the end of the run.
+static bool is_news(const struct webhook *w, const struct job *job, enum health health,
+                    bool was_failing) {
+    uint32_t failures = w->status.failing.failures;
+    if (health == HEALTH_GOOD) return was_failing;
+    return failures <= FAILURES_TOLD || failures <= job->hook->breaker.threshold;
+}
+
+// What a later start needs to know of the rate.
+static void note_attempt(struct journal *j, struct webhook *w, const struct job *job) {
+    if (!job->attempted || !job->hook->rate.per_ms) return;
+    webhook_touch(j, w);
+    if (job->record.started_ms > w->status.attempt_ms)
+        w->status.attempt_ms = job->record.started_ms;
+    w->dirty = true;
+}
+
 static void judge_webhook(struct journal *j, struct batch *batch, struct webhook *w,
                           const struct outcome *o) {
     const struct job *job = o->job;
@@ -252,9 +269,7 @@ static void judge_webhook(struct journal *j, struct batch *batch, struct webhook
     if (o->ruling.health != HEALTH_UNKNOWN) {
         webhook_touch(j, w);
         bool long_enough = failing_note(&w->status.failing, o->ruling.health, batch->now_ms);
-        // The count matters up to ten, then only the end of the run.
-        bool tell = o->ruling.health == HEALTH_BAD ? w->status.failing.failures <= 10 : was_failing;
-        w->dirty = w->dirty || tell;
+        w->dirty = w->dirty || is_news(w, job, o->ruling.health, was_failing);
         if (long_enough) disable(j, batch, w, job, S("nothing but failures for 120 hours"));
     }
     if (o->ruling.disable) disable(j, batch, w, job, S("the endpoint answered 410 Gone"));
@@ -301,6 +316,7 @@ enum err outcome_plan(struct journal *j, struct batch *batch, struct outcome *o,
     if (job->tell_exhausted) return plan_told(j, batch, o, fail);
     struct webhook *w = dispatch_queue_user(((struct dispatch_entry *)job->entry)->queue);
     o->more_count = 0;
+    note_attempt(j, w, job);
     rule_job(j, batch, w, o);
     enum err err = still_pending(j, job, &o->was_pending, fail);
     // Dropped or parked by a person while it was out: only the truth of a

@@ -215,13 +215,25 @@ enum err rate_parse(struct slice text, struct rate *rate, struct fail *fail) {
     return OK;
 }
 
+static bool is_limited(const struct rate *rate) {
+    return rate->per_ms && rate->count;
+}
+
+// Between two tokens; rounded up: never a token too many.
+static int64_t gap_ns(const struct rate *rate) {
+    int64_t per_ns = (int64_t)rate->per_ms * 1000000;
+    return (per_ns + rate->count - 1) / rate->count;
+}
+
+static int64_t burst_of(const struct rate *rate) {
+    return rate->burst ? rate->burst : 1;
+}
+
 bool rate_take(const struct rate *rate, struct rate_state *state, int64_t now_ns,
                int64_t *wait_ns) {
     *wait_ns = 0;
-    if (!rate->per_ms || !rate->count) return true;
-    int64_t per_ns = (int64_t)rate->per_ms * 1000000;
-    int64_t gap = (per_ns + rate->count - 1) / rate->count; // rounded up: never a token too many
-    int64_t slack = gap * ((int64_t)(rate->burst ? rate->burst : 1) - 1);
+    if (!is_limited(rate)) return true;
+    int64_t gap = gap_ns(rate), slack = gap * (burst_of(rate) - 1);
     int64_t arrival = state->next_ns > now_ns ? state->next_ns : now_ns;
     if (arrival - now_ns > slack) {
         *wait_ns = arrival - now_ns - slack;
@@ -229,6 +241,10 @@ bool rate_take(const struct rate *rate, struct rate_state *state, int64_t now_ns
     }
     state->next_ns = arrival + gap;
     return true;
+}
+
+void rate_empty(const struct rate *rate, struct rate_state *state, int64_t at_ns) {
+    if (is_limited(rate)) state->next_ns = at_ns + gap_ns(rate) * burst_of(rate);
 }
 
 // --- Breaker ---
@@ -250,12 +266,17 @@ bool breaker_allows(struct breaker *b, int64_t now_ns, bool *probe, int64_t *wai
     return true;
 }
 
-static void breaker_open(struct breaker *b, const struct breaker_opts *opts, int64_t now_ns) {
+// Of the opening after so many in a row.
+static int64_t cooldown_ns(const struct breaker_opts *opts, unsigned opened) {
     int64_t cooldown = opts->cooldown_ms;
-    for (unsigned i = 0; i < b->opened && cooldown < opts->cooldown_max_ms; i++) cooldown *= 2;
+    for (unsigned i = 0; i < opened && cooldown < opts->cooldown_max_ms; i++) cooldown *= 2;
     if (cooldown > opts->cooldown_max_ms) cooldown = opts->cooldown_max_ms;
+    return cooldown * 1000000;
+}
+
+static void breaker_open(struct breaker *b, const struct breaker_opts *opts, int64_t now_ns) {
     b->phase = BREAKER_OPEN;
-    b->until_ns = now_ns + cooldown * 1000000;
+    b->until_ns = now_ns + cooldown_ns(opts, b->opened);
     b->opened++;
 }
 
@@ -269,6 +290,20 @@ void breaker_report(struct breaker *b, const struct breaker_opts *opts, int64_t 
     if (b->phase == BREAKER_OPEN || !opts->threshold) return;
     if (b->phase == BREAKER_HALF_OPEN || b->failures >= opts->threshold)
         breaker_open(b, opts, now_ns);
+}
+
+void breaker_recall(struct breaker *b, const struct breaker_opts *opts, unsigned failures,
+                    int64_t since_ns, int64_t now_ns, uint64_t random) {
+    *b = (struct breaker){ .phase = BREAKER_CLOSED, .failures = failures };
+    if (!opts->threshold || failures < opts->threshold) return;
+    int64_t cooldown = cooldown_ns(opts, 0), last = cooldown_ns(opts, UINT32_MAX);
+    for (int64_t at_ns = since_ns; cooldown < last && at_ns + cooldown < now_ns;) {
+        at_ns += cooldown;
+        cooldown = cooldown_ns(opts, ++b->opened);
+    }
+    b->phase = BREAKER_OPEN;
+    b->opened++;
+    b->until_ns = now_ns + (int64_t)(random % (uint64_t)(cooldown + 1));
 }
 
 void breaker_cancel_probe(struct breaker *b, int64_t now_ns) {

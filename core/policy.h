@@ -48,6 +48,8 @@ struct rate_state {
 enum err rate_parse(struct slice text, struct rate *rate, struct fail *fail);
 // True and one token taken when a send may start now; else *wait_ns says how long.
 bool rate_take(const struct rate *rate, struct rate_state *state, int64_t now_ns, int64_t *wait_ns);
+// The bucket as empty as a send at `at_ns` can have left it.
+void rate_empty(const struct rate *rate, struct rate_state *state, int64_t at_ns);
 
 // Circuit breaker: `threshold` failures in a row open it for a cooldown that
 // doubles up to a maximum; then one probe decides.
@@ -68,6 +70,11 @@ struct breaker {
 bool breaker_allows(struct breaker *b, int64_t now_ns, bool *probe, int64_t *wait_ns);
 void breaker_report(struct breaker *b, const struct breaker_opts *opts, int64_t now_ns,
                     bool success);
+// The breaker of an endpoint that has failed so many times in a row since `since_ns`, as far as an
+// earlier life of the engine knew it. When it is open, the next probe comes within its cooldown, at
+// a moment that `random` chooses.
+void breaker_recall(struct breaker *b, const struct breaker_opts *opts, unsigned failures,
+                    int64_t since_ns, int64_t now_ns, uint64_t random);
 // The probe ended without a word about the endpoint (our own trouble, a filter):
 // the next send is the probe.
 void breaker_cancel_probe(struct breaker *b, int64_t now_ns);

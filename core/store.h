@@ -134,6 +134,7 @@ struct store_hook {
     int64_t since_ms;
     int64_t failing_since_ms; // first failure since the last success, 0: none
     uint32_t failures;        // attempts since then
+    int64_t attempt_ms; // the last one that was noted; 0: none, and putting it changes nothing
 };
 enum err store_put_hook(struct store *store, const struct store_hook *hook, struct fail *fail);
 enum err store_each_hook(struct store *store,

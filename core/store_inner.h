@@ -35,8 +35,9 @@ enum {
     X(NEW_HOOK, "INSERT INTO hook(name) VALUES(?)")                                                 \
     X(PUT_HOOK, "UPDATE hook SET state = ?2, reason = ?3, version = ?4, since_ms = ?5,"             \
                 " failing_since_ms = ?6, failures = ?7 WHERE number = ?1")                          \
-    X(HOOKS, "SELECT number, name, state, reason, version, since_ms, failing_since_ms, failures"    \
-             " FROM hook ORDER BY number")                                                          \
+    X(HOOKS,                                                                                        \
+      "SELECT number, name, state, reason, version, since_ms, failing_since_ms, failures,"          \
+      " (SELECT value FROM meta WHERE name = 'attempt.' || number) FROM hook ORDER BY number")      \
     X(PUT_EVENT, "INSERT INTO event(number, id, org, type, time_ms, created_ms, trace, crc, tags)"  \
                  " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id, org) DO NOTHING")              \
     X(SAME_EVENT, "SELECT number, type = ?3 AND tags = ?4 FROM event WHERE id = ?1 AND org = ?2")   \

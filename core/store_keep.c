@@ -1,7 +1,16 @@
 // What the store keeps beside the work: webhooks' operating states, the
 // scripts' own keys and sources, tokens; and housekeeping, which lets go of
 // what is old in steps small enough that nobody waits for them.
+#include <stdio.h>
+
 #include "store_inner.h"
+
+// Beside the table, which a store of an earlier engine has without it.
+static int put_attempt(struct store *store, const struct store_hook *hook) {
+    char name[40];
+    snprintf(name, sizeof name, "attempt.%lld", (long long)hook->number);
+    return store_put_number(store, slice_str(name), hook->attempt_ms);
+}
 
 enum err store_put_hook(struct store *store, const struct store_hook *hook, struct fail *fail) {
     enum err err = store_writable(store, fail);
@@ -18,7 +27,8 @@ enum err store_put_hook(struct store *store, const struct store_hook *hook, stru
     if (!err && sqlite3_changes(store->sql.db) == 0)
         return fail_set(fail, ERR_NOTFOUND, 0, "no_webhook", "webhook %lld is not in the store",
                         (long long)hook->number);
-    return err;
+    if (err || !hook->attempt_ms) return err;
+    return store_done(store, put_attempt(store, hook), "storing a webhook's state", fail);
 }
 
 enum err store_each_hook(struct store *store,
@@ -39,6 +49,7 @@ int keep_each_hook(struct sql *sql, void (*each)(void *user, const struct store_
         hook.since_ms = query_get_int(&q);
         hook.failing_since_ms = query_get_int(&q);
         hook.failures = (uint32_t)query_get_int(&q);
+        hook.attempt_ms = query_get_int(&q);
         each(user, &hook);
     }
     return query_end(&q);

@@ -216,6 +216,59 @@ static void probe_that_never_reached_the_endpoint_is_repeated(void) {
     dispatch_free(d);
 }
 
+// How many start at once after a start of the engine, with thirty waiting.
+static int starts_at_once(const struct dispatch_limits *limits, const struct dispatch_past *past) {
+    struct dispatch *d = make(100, 64, 1000);
+    struct dispatch_queue *q = queue(d, 1, limits);
+    if (past) dispatch_queue_recall(q, past, T0);
+    for (int i = 1; i <= 30; i++) add(q, i, T0);
+    struct dispatch_entry *e[32];
+    int n = drain(d, e, 32, T0);
+    dispatch_free(d);
+    return n;
+}
+
+static void burst_is_not_had_twice_over_a_restart(void) {
+    struct dispatch_limits limits = PLAIN;
+    limits.concurrency = 20;
+    limits.rate = (struct rate){ 10, 1000, 5 };
+    CHECK_INT(starts_at_once(&limits, NULL), 5);
+    struct dispatch_past past = { .attempt_ms = 0 };
+    CHECK_INT(starts_at_once(&limits, &past), 5); // new: a whole burst
+    past.attempt_ms = T0 / MS;
+    CHECK_INT(starts_at_once(&limits, &past), 0);
+    past.attempt_ms = T0 / MS - 200; // two tokens have come since
+    CHECK_INT(starts_at_once(&limits, &past), 2);
+    past.attempt_ms = T0 / MS - 3600 * 1000;
+    CHECK_INT(starts_at_once(&limits, &past), 5);
+    past.attempt_ms = T0 / MS + 3600 * 1000; // the clock was set back
+    CHECK_INT(starts_at_once(&limits, &past), 0);
+    struct dispatch *d = make(100, 64, 1000);
+    struct dispatch_queue *q = queue(d, 1, &limits);
+    dispatch_queue_recall(q, &past, T0);
+    for (int i = 1; i <= 30; i++) add(q, i, T0);
+    CHECK_INT(dispatch_wake_ns(d), T0 + SEC / 10);
+    CHECK(dispatch_next(d, T0 + SEC / 10) && !dispatch_next(d, T0 + SEC / 10));
+    dispatch_free(d);
+}
+
+static void dead_endpoint_is_probed_once_after_a_restart(void) {
+    struct dispatch_past past = { .failures = 40, .failing_since_ms = T0 / MS - 3600 * 1000 };
+    CHECK_INT(starts_at_once(&PLAIN, &past), 1);
+    past.random = 1ull << 32; // some 4 s of the cooldown's 8
+    CHECK_INT(starts_at_once(&PLAIN, &past), 0);
+    past.failures = 1; // not enough to give it up
+    CHECK_INT(starts_at_once(&PLAIN, &past), 8);
+    struct dispatch *d = make(100, 64, 1000);
+    struct dispatch_queue *dead = queue(d, 1, &PLAIN), *well = queue(d, 2, &PLAIN);
+    dispatch_queue_recall(dead, &past, T0);
+    for (int i = 1; i <= 8; i++) add(dead, i, T0), add(well, 100 + i, T0);
+    int first = 0;
+    for (int i = 0; i < 8; i++) first += dispatch_next(d, T0)->queue == well;
+    CHECK(first >= 6); // it is in doubt from the start
+    dispatch_free(d);
+}
+
 static void receiver_that_asks_for_a_pause_gets_it(void) {
     struct dispatch *d = make(100, 64, 1000);
     struct dispatch_queue *q = queue(d, 1, &PLAIN);
@@ -664,6 +717,9 @@ static const struct check_case CASES[] = {
     { "the breaker leaves a dead endpoint alone", breaker_leaves_a_dead_endpoint_alone },
     { "a probe that never reached the endpoint is repeated",
       probe_that_never_reached_the_endpoint_is_repeated },
+    { "a burst is not had twice over a restart", burst_is_not_had_twice_over_a_restart },
+    { "a dead endpoint is probed once after a restart",
+      dead_endpoint_is_probed_once_after_a_restart },
     { "a receiver that asks for a pause gets it", receiver_that_asks_for_a_pause_gets_it },
     { "a held queue starts nothing", held_queue_starts_nothing },
     { "the next of a key waits for the earlier one", next_of_a_key_waits_for_the_earlier_one },

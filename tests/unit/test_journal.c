@@ -668,6 +668,56 @@ static void pending_work_goes_on_after_a_restart(void) {
     finish();
 }
 
+// Lets the journal go round once more.
+static void ask_status(void) {
+    done(ask(command_new(&reply, COMMAND_STATUS)), OK);
+}
+
+static void burst_ends_with_the_burst_over_restarts(void) {
+    start();
+    add_hook("a", LISTEN ",\"rate\":\"1/h burst 3\",\"concurrency\":8");
+    add_hook("b", LISTEN ",\"rate\":\"1/h burst 9\"");
+    begin();
+    CHECK_INT(post("e1", "call.completed", "1"), INTAKE_STORED);
+    CHECK_INT(post("e2", "call.completed", "1"), INTAKE_STORED);
+    AWAIT(seen_count == 4);
+    close_journal(10000); // nothing is pending: what was sent is in the store
+    open_journal(0);
+    for (int i = 3; i < 9; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "e%d", i);
+        CHECK_INT(post(id, "call.completed", "1"), INTAKE_STORED);
+    }
+    ask_status();
+    CHECK_INT(seen_of("a", false), 2);
+    CHECK_INT(seen_of("b", false), 2);
+    finish();
+}
+
+static void dead_endpoint_is_known_after_a_restart(void) {
+    start();
+    add_hook("a", LISTEN ",\"breaker\":{\"failures\":12,\"cooldown\":600,\"cooldown_max\":600},"
+                         "\"retry\":[60]");
+    begin();
+    judge = refuse;
+    for (int i = 0; i < 30; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "e%d", i);
+        CHECK_INT(post(id, "call.completed", "1"), INTAKE_STORED);
+    }
+    AWAIT(seen_count >= 12);
+    close_journal(10000);
+    CHECK_INT(hook_state_of((char[]){ "a" }), HOOK_ACTIVE);
+    CHECK(failures_seen >= 12);
+    size_t before = seen_count;
+    open_journal(0);
+    struct command *command = ask(command_new(&reply, COMMAND_STATUS));
+    CHECK(command && memmem(command->text.p, command->text.n, S("\"breaker\":\"open\"").p, 16));
+    done(command, OK);
+    CHECK(seen_count <= before + 1); // the probe's moment may be now
+    finish();
+}
+
 static void webhook_that_is_not_there_yet_is_waited_for(void) {
     start();
     struct hook *a = add_hook("a", LISTEN);
@@ -1013,6 +1063,8 @@ static const struct check_case CASES[] = {
     { "a fan-out makes deliveries of its own", fan_out_makes_deliveries_of_its_own },
     { "keys of an order are kept", keys_of_an_order_are_kept },
     { "pending work goes on after a restart", pending_work_goes_on_after_a_restart },
+    { "a burst ends with the burst over restarts", burst_ends_with_the_burst_over_restarts },
+    { "a dead endpoint is known after a restart", dead_endpoint_is_known_after_a_restart },
     { "a webhook that is not there yet is waited for",
       webhook_that_is_not_there_yet_is_waited_for },
     { "dead letters are redelivered and dropped", dead_letters_are_redelivered_and_dropped },

@@ -201,6 +201,19 @@ static void unused_rate_saves_up_no_more_than_the_burst(void) {
     CHECK_INT(wait, SECOND_NS / 10);
 }
 
+static void emptied_bucket_is_as_empty_as_a_send_can_leave_it(void) {
+    struct rate rate = { 10, 1000, 3 };
+    struct rate_state used = { 0 }, empty = { 0 };
+    int64_t now = 10 * SECOND_NS, wait;
+    while (rate_take(&rate, &used, now, &wait)) continue;
+    rate_empty(&rate, &empty, now);
+    CHECK_INT(empty.next_ns, used.next_ns);
+    CHECK(!rate_take(&rate, &empty, now, &wait));
+    CHECK_INT(wait, SECOND_NS / 10);
+    rate_empty(&(struct rate){ 0 }, &empty, now); // no limit has no bucket
+    CHECK(rate_take(&(struct rate){ 0 }, &empty, now, &wait));
+}
+
 static const struct breaker_opts BREAKER = { .threshold = 3,
                                              .cooldown_ms = 1000,
                                              .cooldown_max_ms = 5000 };
@@ -243,6 +256,37 @@ static void probe_that_said_nothing_is_made_again(void) {
     CHECK(breaker_allows(&b, SECOND_NS, &probe, &wait) && probe);
 }
 
+// Failures in a row since so many seconds before `now`: the breaker that is recalled.
+static struct breaker recalled(unsigned failures, int64_t since_s, uint64_t random) {
+    struct breaker b = { 0 };
+    int64_t now = 1000 * SECOND_NS;
+    breaker_recall(&b, &BREAKER, failures, now - since_s * SECOND_NS, now, random);
+    return b;
+}
+
+static void recalled_breaker_goes_on_where_it_was(void) {
+    int64_t now = 1000 * SECOND_NS, wait;
+    bool probe;
+    struct breaker b = recalled(2, 1, 0);
+    CHECK(breaker_allows(&b, now, &probe, &wait) && !probe);
+    breaker_report(&b, &BREAKER, now, false); // the third
+    CHECK(!breaker_allows(&b, now, &probe, &wait));
+    for (uint64_t random = 0; random < 64; random++) {
+        b = recalled(3, 600, random * 0x0400000000000001u);
+        CHECK_INT(b.phase, BREAKER_OPEN);
+        CHECK(b.until_ns >= now && b.until_ns <= now + BREAKER.cooldown_max_ms * 1000000);
+        CHECK(breaker_allows(&b, b.until_ns, &probe, &wait) && probe);
+        breaker_report(&b, &BREAKER, now, false); // down as long as before
+        CHECK_INT(b.until_ns, now + BREAKER.cooldown_max_ms * 1000000);
+    }
+    b = recalled(3, 0, UINT64_MAX); // it has just opened
+    CHECK(b.until_ns <= now + BREAKER.cooldown_ms * 1000000);
+    CHECK(recalled(3, 600, 1u << 30).until_ns != recalled(3, 600, 1u << 31).until_ns);
+    breaker_recall(&b, &(struct breaker_opts){ .cooldown_ms = 1, .cooldown_max_ms = 1 }, 99, 0, now,
+                   0);
+    CHECK(breaker_allows(&b, now, &probe, &wait) && !probe); // a webhook that has none
+}
+
 static void breaker_without_threshold_never_opens(void) {
     struct breaker b = { 0 };
     struct breaker_opts off = { .cooldown_ms = 1000, .cooldown_max_ms = 1000 };
@@ -265,8 +309,11 @@ static const struct check_case CASES[] = {
     { "a rate holds over every window", rate_holds_over_every_window },
     { "an unused rate saves up no more than the burst",
       unused_rate_saves_up_no_more_than_the_burst },
+    { "an emptied bucket is as empty as a send can leave it",
+      emptied_bucket_is_as_empty_as_a_send_can_leave_it },
     { "a breaker opens, probes and doubles", breaker_opens_probes_and_doubles },
     { "a probe that said nothing is made again", probe_that_said_nothing_is_made_again },
+    { "a recalled breaker goes on where it was", recalled_breaker_goes_on_where_it_was },
     { "a breaker without a threshold never opens", breaker_without_threshold_never_opens },
 };
 

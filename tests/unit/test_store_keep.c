@@ -218,6 +218,7 @@ static void see_hook(void *user, const struct store_hook *hook) {
     CHECK_INT(hook->since_ms, 5);
     CHECK_INT(hook->failing_since_ms, 4);
     CHECK_INT(hook->failures, 3);
+    CHECK_INT(hook->attempt_ms, 1764000000123);
 }
 
 static void a_webhooks_state_outlives_the_engine(void) {
@@ -228,8 +229,11 @@ static void a_webhooks_state_outlives_the_engine(void) {
                                .version = S("v7"),
                                .since_ms = 5,
                                .failing_since_ms = 4,
-                               .failures = 3 };
+                               .failures = 3,
+                               .attempt_ms = 1764000000123 };
     begin();
+    CHECK_INT(store_put_hook(store, &hook, &fail), OK);
+    hook.attempt_ms = 0; // none since: the one that is known stays
     CHECK_INT(store_put_hook(store, &hook, &fail), OK);
     hook.number = 99;
     CHECK_INT(store_put_hook(store, &hook, &fail), ERR_NOTFOUND);

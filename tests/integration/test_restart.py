@@ -1,0 +1,92 @@
+"""What a receiver sees of a restart: the engine is killed with work in hand, and
+started again at once."""
+import http.client
+import json
+import socket
+import time
+
+from harness import Receiver, Workspace, check, main, until
+
+
+def hook(url, rest):
+    return f'return {{ on = "call.*", {rest}, request = {{ url = "{url}/x", body = "[CALL_ID]" }} }}'
+
+
+def post(engine, first, count):
+    events = [{"id": f"e{n}", "type": "call.completed", "tags": {"call_id": str(n)}} for n in range(first, first + count)]
+    code, document, _ = engine.post(events)
+    check(code == 202, f"{code} {document}")
+
+
+def status(workspace):
+    connection = http.client.HTTPConnection("localhost", timeout=30)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(workspace.data / "control.sock"))
+    connection.request("GET", "/v1/status")
+    document = json.loads(connection.getresponse().read())
+    connection.close()
+    return document
+
+
+def most_in(arrivals, seconds):
+    """The fullest window of so many seconds."""
+    return max(sum(start <= at <= start + seconds for at in arrivals) for start in arrivals)
+
+
+def test_a_rate_holds_over_kill_9():
+    """a rate holds for the receiver over kill -9 and restart"""
+    rate, burst, late = 2, 8, 1.5  # a second and a half of delay may push that many more together
+    with Workspace() as w, Receiver() as receiver:
+        w.hook("paced", hook(receiver.url, f'rate = "{rate}/s burst {burst}", concurrency = 20'))
+        for life in range(3):
+            engine = w.engine()
+            post(engine, 100 * life, 12)
+            until(lambda: len(receiver.requests) > 2 * life + (burst if life == 0 else 0), 20, "something sent in this life")
+            engine.process.kill()
+        arrivals = [request["at"] for request in receiver.requests]
+        for seconds in (1, 2, 4, 8, 16):
+            most, allowed = most_in(arrivals, seconds), rate * (seconds + late) + burst
+            check(most <= allowed, f"{most} in {seconds} s, {allowed} allowed: {[round(at - arrivals[0], 2) for at in arrivals]}")
+
+
+def test_a_burst_that_is_settled_is_not_had_again():
+    """a burst that was delivered whole is not had again after kill -9"""
+    with Workspace() as w, Receiver() as receiver:
+        w.hook("paced", hook(receiver.url, 'rate = "6/m burst 5"'))
+        engine = w.engine()
+        post(engine, 0, 5)
+        until(lambda: engine.states().get("delivered") == 5, 20, "five delivered")
+        engine.process.kill()
+        engine = w.engine()
+        post(engine, 100, 5)
+        time.sleep(1)
+        check(len(receiver.requests) <= 6, f"{len(receiver.requests)} arrived, five and the next token's are allowed")
+
+
+def test_dead_endpoints_are_probed_not_hammered():
+    """dead endpoints are probed after a restart, not hammered, and a healthy one has its own"""
+    with Workspace() as w, Receiver(lambda request: 500 if request["target"].startswith("/dead") else 200) as receiver:
+        for n in range(20):
+            w.hook(f"dead{n}", hook(f"{receiver.url}/dead{n}", 'retry = { 0.1, 600 }, breaker = { failures = 3, cooldown = 600, cooldown_max = 600 }, concurrency = 1'))
+        w.hook("well", hook(f"{receiver.url}/well", "concurrency = 4"))
+        engine = w.engine()
+        post(engine, 0, 20)
+
+        def opened():
+            hooks = status(w)["webhooks"]
+            return all(h["breaker"] == "open" and h["failures"] >= 3 for h in hooks if h["name"].startswith("dead"))
+
+        until(opened, 30, "open breakers")
+        until(lambda: sum(r["target"].startswith("/well") for r in receiver.requests) == 20, 20, "the healthy one's")
+        engine.process.kill()
+        before = len(receiver.requests)
+        engine = w.engine()
+        post(engine, 100, 20)
+        until(lambda: sum(r["target"].startswith("/well") for r in list(receiver.requests)) == 40, 20, "the healthy one's")
+        check(opened(), "a breaker is not open")
+        dead = sum(r["target"].startswith("/dead") for r in list(receiver.requests)[before:])
+        check(dead <= 5, f"{dead} attempts on 20 dead endpoints, a probe each in ten minutes is allowed")
+
+
+if __name__ == "__main__":
+    main(globals())
