@@ -252,6 +252,12 @@ static enum err start_epoch(struct store *store, struct fail *fail) {
     return err;
 }
 
+// A transaction that had no memory must end without any.
+static enum err prepare_rollback(struct store *store, struct fail *fail) {
+    struct query q = query_start(&store->sql, SQL_ROLLBACK);
+    return store_done(store, query_end(&q), "opening the store", fail);
+}
+
 static enum err open_database(struct store *store, bool sync_normal, struct fail *fail) {
     enum err err = sync_normal ? OK : store_check_wal(store->wal, fail);
     if (!err) err = sql_open(&store->sql, store->path, SQL_WRITER, sync_normal, fail);
@@ -262,6 +268,7 @@ static enum err open_database(struct store *store, bool sync_normal, struct fail
         store->inode = st.st_ino;
         sqlite3_wal_hook(store->sql.db, note_frames, store);
     }
+    if (!err) err = prepare_rollback(store, fail);
     if (!err) err = read_meta(store, fail);
     return err ? err : start_epoch(store, fail);
 }
