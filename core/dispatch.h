@@ -126,6 +126,8 @@ struct dispatch_fetch {
 bool dispatch_wants(struct dispatch *d, struct dispatch_fetch *fetch);
 void dispatch_fetched(struct dispatch_queue *q, const struct dispatch_item *row, int64_t now_ns);
 void dispatch_fetch_done(struct dispatch_queue *q, size_t rows, size_t limit, int64_t now_ns);
+// Instead of done, when not all rows could be read just now: the queue asks again in a second.
+void dispatch_fetch_failed(struct dispatch_queue *q, int64_t now_ns);
 
 // The next delivery to start, now in flight; NULL: none may start at this time.
 struct dispatch_entry *dispatch_next(struct dispatch *d, int64_t now_ns);

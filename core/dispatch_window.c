@@ -193,9 +193,9 @@ static bool load_room(const struct dispatch_queue *q, size_t part) {
 }
 
 bool window_wants(const struct dispatch_queue *q, int64_t now_ns) {
-    if (q->held || !q->more) return false;
+    if (q->held || !q->more || now_ns < q->fetch_after_ns) return false;
     if (q->scanning) return true;
-    return window_disk_due(q, now_ns) && now_ns >= q->fetch_after_ns && load_room(q, 2);
+    return window_disk_due(q, now_ns) && load_room(q, 2);
 }
 
 // Reads no further on this page: the next row is due at `due_ms` and not wanted yet.
@@ -268,6 +268,11 @@ void dispatch_fetch_done(struct dispatch_queue *q, size_t rows, size_t limit, in
     }
     q->stopped = false;
     queue_update(q, now_ns);
+}
+
+void dispatch_fetch_failed(struct dispatch_queue *q, int64_t now_ns) {
+    q->fetch_after_ns = now_ns + ms_to_ns(LOAD_AHEAD_MS);
+    dispatch_fetch_done(q, 1, 1, now_ns); // what was fed counts, and there is more
 }
 
 static bool fits(const struct dispatch_queue *q, const struct dispatch_item *item, int64_t now_ns) {

@@ -41,8 +41,10 @@ void jobs_fetch(struct journal *j) {
             journal_fail(j, &fail);
             return;
         }
-        size_t rows = err ? fetch.limit : page.rows; // cut short: there is more
-        dispatch_fetch_done(fetch.queue, rows, fetch.limit, page.now_ns);
+        if (err)
+            dispatch_fetch_failed(fetch.queue, page.now_ns);
+        else
+            dispatch_fetch_done(fetch.queue, page.rows, fetch.limit, page.now_ns);
     }
 }
 

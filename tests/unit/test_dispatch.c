@@ -641,6 +641,32 @@ static void backlog_of_an_unknown_endpoint_starts_slowly(void) {
     CHECK(o.peak <= 201);
 }
 
+static void page_that_cannot_be_read_is_asked_for_again_later(void) {
+    for (int ordered = 0; ordered < 2; ordered++) { // then the order is read first
+        struct dispatch *d = make(100, 64, 1000);
+        struct dispatch_limits limits = PLAIN;
+        limits.ordered = ordered;
+        struct dispatch_queue *q = queue(d, 1, &limits);
+        struct dispatch_item rows[4];
+        for (int i = 0; i < 4; i++) rows[i] = item(1 + i, T0);
+        dispatch_queue_reset(q, true, T0);
+        struct dispatch_fetch f;
+        CHECK(dispatch_wants(d, &f));
+        if (!ordered) dispatch_fetched(q, &rows[0], T0);
+        dispatch_fetch_failed(q, T0);
+        CHECK(!dispatch_wants(d, &f));
+        struct dispatch_entry *e = dispatch_next(d, T0); // what was read goes out
+        CHECK(!e == !!ordered);
+        if (e) settle(e, HEALTH_GOOD, T0);
+        CHECK_INT(dispatch_wake_ns(d), T0 + SEC);
+        CHECK(!dispatch_next(d, T0 + SEC)); // its timer makes it want the page again
+        feed(d, rows, 4, T0 + SEC);
+        struct dispatch_entry *rest[8];
+        CHECK_INT(drain(d, rest, 8, T0 + SEC), ordered ? 4 : 3);
+        dispatch_free(d);
+    }
+}
+
 static void memory_is_bounded_and_the_rest_stays_on_disk(void) {
     struct dispatch *d = make(100, 64, 256);
     struct dispatch_queue *q[50];
@@ -740,6 +766,8 @@ static const struct check_case CASES[] = {
       silence_during_an_outage_does_not_slow_the_way_back },
     { "the backlog of an unknown endpoint starts slowly",
       backlog_of_an_unknown_endpoint_starts_slowly },
+    { "a page that cannot be read is asked for again later",
+      page_that_cannot_be_read_is_asked_for_again_later },
     { "memory is bounded and the rest stays on disk",
       memory_is_bounded_and_the_rest_stays_on_disk },
     { "payloads are given back when it is freed", idle_dispatcher_frees_what_it_holds },

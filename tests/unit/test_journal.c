@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -184,8 +186,29 @@ static void open_journal(uint64_t backlog_max) {
     if (!journal) printf("# %s\n", fail.text);
 }
 
+// SQLite's memory, which a test takes away.
+static sqlite3_mem_methods system_memory;
+static atomic_bool no_memory;
+
+static void *scarce_malloc(int n) {
+    return atomic_load(&no_memory) ? NULL : system_memory.xMalloc(n);
+}
+
+static void *scarce_realloc(void *p, int n) {
+    return atomic_load(&no_memory) ? NULL : system_memory.xRealloc(p, n);
+}
+
+static void make_memory_scarce(void) {
+    sqlite3_config(SQLITE_CONFIG_GETMALLOC, &system_memory);
+    sqlite3_mem_methods scarce = system_memory;
+    scarce.xMalloc = scarce_malloc;
+    scarce.xRealloc = scarce_realloc;
+    sqlite3_config(SQLITE_CONFIG_MALLOC, &scarce);
+}
+
 static void start(void) {
     static int serial;
+    if (!serial) make_memory_scarce(); // before SQLite's first use
     snprintf(dir, sizeof dir, "/tmp/tuma-journal-%d-%d", (int)getpid(), serial++);
     judge = NULL;
     hold = stuck = store_failed = false;
@@ -1029,12 +1052,8 @@ static void scripted_webhooks_stay_with_one_worker(void) {
     finish();
 }
 
-static void idle_journal_sleeps(void) {
-    start();
-    add_hook("a", LISTEN);
-    begin();
-    post("e1", "call.completed", "1");
-    wait_idle(0);
+// No busy loop.
+static void check_sleep(void) {
     int64_t before = clock_wall_ms();
     struct timespec cpu[2], pause = { .tv_nsec = 300000000 };
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[0]);
@@ -1042,7 +1061,38 @@ static void idle_journal_sleeps(void) {
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[1]);
     int64_t used_us =
         (cpu[1].tv_sec - cpu[0].tv_sec) * 1000000 + (cpu[1].tv_nsec - cpu[0].tv_nsec) / 1000;
-    CHECK(used_us * 10 < (clock_wall_ms() - before) * 1000); // no busy loop
+    CHECK(used_us * 10 < (clock_wall_ms() - before) * 1000);
+}
+
+static void idle_journal_sleeps(void) {
+    start();
+    add_hook("a", LISTEN);
+    begin();
+    post("e1", "call.completed", "1");
+    wait_idle(0);
+    check_sleep();
+    finish();
+}
+
+static void journal_without_memory_for_a_page_pauses(void) {
+    start();
+    struct hook *a = add_hook("a", LISTEN);
+    begin();
+    hold = true;
+    for (int i = 0; i < 9; i++) post((char[]){ 'e', (char)('0' + i), 0 }, "call.completed", "1");
+    close_journal(0);
+    release_jobs();
+    hooks_count = 0; // it comes when there is no memory
+    open_journal(0);
+    ask_status();
+    atomic_store(&no_memory, true);
+    hooks[hooks_count++] = a;
+    publish();
+    ask_status();
+    check_sleep();
+    atomic_store(&no_memory, false);
+    wait_idle(60000);
+    CHECK_INT(count("a", DELIVERY_DELIVERED), 9);
     finish();
 }
 
@@ -1081,6 +1131,7 @@ static const struct check_case CASES[] = {
     { "status and tokens are answered", status_and_tokens_are_answered },
     { "scripted webhooks stay with one worker", scripted_webhooks_stay_with_one_worker },
     { "an idle journal sleeps", idle_journal_sleeps },
+    { "a journal without memory for a page pauses", journal_without_memory_for_a_page_pauses },
 };
 
 CHECK_MAIN(CASES)
