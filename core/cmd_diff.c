@@ -1,133 +1,232 @@
-// tuma diff: an edited webhook over stored events, beside the one that runs.
+// tuma diff: an edited webhook over stored events, beside the one that runs. Either side has a
+// script process, and so stored keys, of its own; both start without any.
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli.h"
+#include "client.h"
+#include "cmd_diff_inner.h"
 #include "commands.h"
+#include "json.h"
 #include "store.h"
-#include "tryout.h"
+
+enum { LAST_MAX = 100 * 1000 };
+
+struct side {
+    struct tryout *tryout;
+    struct hook *hook; // NULL before: the webhook is new
+};
 
 struct diff {
     struct config config;
-    struct tryout *tryout;
-    struct hook *before, *after; // before NULL: the webhook is new
-    unsigned events, same, changed;
+    struct side before, after;
+    struct event **events; // newest first
+    size_t count, last;
+    unsigned same, changed, failed;
+    bool json;
 };
 
-static void add_side(const struct tryout_result *r, struct arena *arena, struct buf *out) {
-    if (r->outcome == SCRIPT_FILTERED)
-        buf_printf(out, "filtered%s%.*s\n", r->reason.n ? ": " : "", SLICE_FMT(r->reason));
-    else if (r->outcome != SCRIPT_OK)
-        buf_printf(out, "error: %.*s\n", SLICE_FMT(r->error));
-    for (size_t i = 0; i < r->requests_count; i++) {
-        const struct request *q = &r->requests[i];
-        buf_printf(out, "%.*s %.*s\n", SLICE_FMT(q->method),
-                   SLICE_FMT(request_mask(q->url, arena)));
-        for (size_t h = 0; h < q->headers_count; h++)
-            buf_printf(out, "%.*s: %.*s\n", SLICE_FMT(q->headers[h].name),
-                       SLICE_FMT(request_mask(q->headers[h].value, arena)));
-        if (q->has_body) buf_printf(out, "\n%.*s\n", SLICE_FMT(request_mask(q->body, arena)));
-    }
+// --- one event ---
+
+static void run_side(const struct side *side, struct event *event, struct arena *arena,
+                     struct tryout_result *result) {
+    *result = (struct tryout_result){ .outcome = SCRIPT_FILTERED,
+                                      .reason = side->hook ? S("does not listen to it")
+                                                           : S("no such webhook yet") };
+    if (side->hook && hook_wants(side->hook, event))
+        tryout_render(side->tryout, side->hook, event, arena, result);
 }
 
-// The longest common subsequence of lines, small enough for requests: both
-// sides are cut at LINES_MAX lines.
-enum { LINES_MAX = 400 };
-
-static size_t split(struct slice text, struct slice lines[LINES_MAX]) {
-    size_t n = 0;
-    while (text.n && n < LINES_MAX) {
-        size_t end = slice_find(text, '\n');
-        lines[n++] = slice(text.p, end);
-        text = slice_from(text, end + 1);
-    }
-    return n;
+static bool wanted(const struct side *side, const struct event *event) {
+    return side->hook && hook_wants(side->hook, event);
 }
 
-static void print_line(char mark, struct slice line, bool fancy) {
-    const char *colour = !fancy || mark == ' ' ? "" : mark == '-' ? "\033[31m" : "\033[32m";
-    printf("  %s%c %.*s%s\n", colour, mark, SLICE_FMT(line), *colour ? "\033[0m" : "");
-}
-
-static void print_diff(struct slice before, struct slice after) {
-    static struct slice a[LINES_MAX], b[LINES_MAX];
-    static unsigned short common[LINES_MAX + 1][LINES_MAX + 1];
-    size_t n = split(before, a), m = split(after, b), i = 0, k = 0;
-    bool fancy = cli_fancy(1);
-    for (size_t x = n + 1; x-- > 0;)
-        for (size_t y = m + 1; y-- > 0;)
-            common[x][y] = x == n || y == m       ? 0
-                           : slice_eq(a[x], b[y]) ? (unsigned short)(common[x + 1][y + 1] + 1)
-                           : common[x + 1][y] > common[x][y + 1] ? common[x + 1][y]
-                                                                 : common[x][y + 1];
-    while (i < n || k < m) {
-        if (i < n && k < m && slice_eq(a[i], b[k]))
-            print_line(' ', a[i], fancy), i++, k++;
-        else if (i < n && (k == m || common[i + 1][k] >= common[i][k + 1]))
-            print_line('-', a[i++], fancy);
-        else
-            print_line('+', b[k++], fancy);
-    }
-}
-
-static void render_side(struct diff *d, struct hook *hook, struct event *event, struct arena *arena,
-                        struct buf *out) {
-    struct tryout_result result = { .outcome = SCRIPT_FILTERED,
-                                    .reason = hook ? S("does not listen to it")
-                                                   : S("no such webhook yet") };
-    if (hook && hook_wants(hook, event)) tryout_render(d->tryout, hook, event, arena, &result);
-    add_side(&result, arena, out);
-}
-
-static bool on_event(void *user, struct event *event) {
-    struct diff *d = user;
-    struct arena arena;
+struct texts {
     struct buf before, after;
-    if (!(d->before && hook_wants(d->before, event)) && !hook_wants(d->after, event)) return true;
+};
+
+static bool texts_differ(const struct tryout_result *before, const struct tryout_result *after,
+                         bool spread, struct arena *arena, struct texts *texts) {
+    texts->before.n = texts->after.n = 0;
+    diff_add_side(before, spread, arena, &texts->before);
+    diff_add_side(after, spread, arena, &texts->after);
+    return !slice_eq(buf_slice(&texts->before), buf_slice(&texts->after));
+}
+
+static void print_json(const struct event *event, bool changed, const struct tryout_result *before,
+                       const struct tryout_result *after, struct arena *arena, struct buf *out) {
+    out->n = 0;
+    buf_add(out, S("{\"event\":"));
+    buf_json(out, event->id);
+    buf_add(out, S(",\"type\":"));
+    buf_json(out, event->type);
+    buf_printf(out, ",\"changed\":%s,\"before\":", changed ? "true" : "false");
+    tryout_json(before, arena, out);
+    buf_add(out, S(",\"after\":"));
+    tryout_json(after, arena, out);
+    buf_add(out, S("}\n"));
+    fwrite(out->p, 1, out->n, stdout);
+}
+
+static void compare(struct diff *d, struct event *event) {
+    struct arena arena;
+    struct tryout_result before, after;
+    struct texts texts;
     arena_init(&arena, 64 * 1024 * 1024);
-    buf_init(&before, 8 * 1024 * 1024);
-    buf_init(&after, 8 * 1024 * 1024);
-    render_side(d, d->before, event, &arena, &before);
-    render_side(d, d->after, event, &arena, &after);
-    d->events++;
-    if (slice_eq(buf_slice(&before), buf_slice(&after))) {
-        d->same++;
-    } else {
-        d->changed++;
+    buf_init(&texts.before, 32 * 1024 * 1024);
+    buf_init(&texts.after, 32 * 1024 * 1024);
+    run_side(&d->before, event, &arena, &before);
+    run_side(&d->after, event, &arena, &after);
+    bool changed = texts_differ(&before, &after, false, &arena, &texts);
+    changed ? d->changed++ : d->same++;
+    d->failed += after.outcome != SCRIPT_OK && after.outcome != SCRIPT_FILTERED;
+    if (d->json) {
+        print_json(event, changed, &before, &after, &arena, &texts.before);
+    } else if (changed) {
+        // Bodies that differ in nothing but space are shown as they are.
+        if (!texts_differ(&before, &after, true, &arena, &texts))
+            texts_differ(&before, &after, false, &arena, &texts);
         printf("%.*s %.*s\n", SLICE_FMT(event->id), SLICE_FMT(event->type));
-        print_diff(buf_slice(&before), buf_slice(&after));
+        diff_print(buf_slice(&texts.before), buf_slice(&texts.after));
     }
-    buf_deinit(&before);
-    buf_deinit(&after);
+    buf_deinit(&texts.before);
+    buf_deinit(&texts.after);
     arena_deinit(&arena);
+}
+
+// --- all of them ---
+
+static bool keep_event(void *user, struct event *event) {
+    struct diff *d = user;
+    if (wanted(&d->before, event) || wanted(&d->after, event))
+        d->events[d->count++] = event_ref(event);
     return true;
 }
 
-static int compare(struct diff *d, int64_t last) {
+// Scripts see the events in the order in which they came.
+static int compare_all(struct diff *d, struct store_reader *reader) {
     struct fail fail = { 0 };
-    struct store_reader *reader = store_reader_open(d->config.data, &fail);
-    if (!reader) return cli_fail(EXIT_STORE, &fail);
-    enum err err = store_reader_events(reader, (size_t)last, on_event, d, &fail);
-    store_reader_close(reader);
+    d->events = calloc(d->last, sizeof(struct event *));
+    if (!d->events) return cli_say(EXIT_FINDINGS, "no memory for the events");
+    enum err err = store_reader_events(reader, d->last, keep_event, d, &fail);
+    for (size_t i = d->count; i-- > 0; event_unref(d->events[i]))
+        if (err == OK) compare(d, d->events[i]);
+    free(d->events);
     if (err != OK) return cli_fail(EXIT_STORE, &fail);
-    printf("%u event%s: %u the same, %u changed\n", d->events, d->events == 1 ? "" : "s", d->same,
-           d->changed);
+    if (!d->json && !d->count)
+        printf("none of the last %zu events is for this webhook\n", d->last);
+    else if (!d->json)
+        printf("%zu event%s: %u the same, %u changed, %u with an error\n", d->count,
+               d->count == 1 ? "" : "s", d->same, d->changed, d->failed);
     return d->changed ? EXIT_FINDINGS : EXIT_OK;
 }
 
-static int diff(struct diff *d, const char *edited, const char *running, int64_t last) {
+// --- which two ---
+
+static void print_error(void *user, const struct hook_finding *finding) {
+    if (finding->error) tryout_print_finding(user, finding);
+}
+
+static bool is_version(const char *text) {
+    return strlen(text) == 16 && strspn(text, "0123456789abcdef") == 16;
+}
+
+// A version that the store keeps, with the shared files as they are now.
+static int load_version(struct diff *d, struct store_reader *reader, const char *file,
+                        const char *version) {
     struct fail fail = { 0 };
-    d->tryout = tryout_open(&d->config, &fail);
-    if (!d->tryout) return cli_fail(EXIT_STORE, &fail);
-    d->after = tryout_load(d->tryout, edited, tryout_print_finding, (void *)(uintptr_t)edited);
-    d->before =
-        running ? tryout_load(d->tryout, running, tryout_print_finding, (void *)(uintptr_t)running)
-                : NULL;
-    int status = d->after ? compare(d, last) : EXIT_FINDINGS;
-    hook_unref(d->before);
-    hook_unref(d->after);
-    tryout_close(d->tryout);
+    struct arena arena;
+    struct slice name, source;
+    arena_init(&arena, 4 * 1024 * 1024);
+    int status = -1;
+    if (store_reader_source(reader, slice_str(version), &arena, &name, &source, &fail) != OK)
+        status = cli_fail(EXIT_USAGE, &fail);
+    else
+        d->before.hook = tryout_load_text(d->before.tryout, file, wire_source_main(source),
+                                          print_error, (void *)(uintptr_t)version);
+    arena_deinit(&arena);
+    return status;
+}
+
+static void find_version(struct slice answer, struct slice name, char version[17]) {
+    struct json row, rows = json_get(json_root(answer), "webhooks");
+    struct arena arena;
+    arena_init(&arena, 1024 * 1024);
+    for (size_t at = 0; json_next(rows, &at, NULL, &row);)
+        if (slice_eq(json_text(json_get(row, "name"), &arena), name))
+            snprintf(version, 17, "%.*s", SLICE_FMT(json_text(json_get(row, "version"), &arena)));
+    arena_deinit(&arena);
+}
+
+// The version that the engine runs; false when it runs none, or there is no engine.
+static bool running_version(const struct config *config, struct slice name, char version[17]) {
+    struct fail fail = { 0 };
+    struct buf answer;
+    int status = 0;
+    struct client *client = client_open(config, NULL, NULL, &fail);
+    *version = '\0';
+    if (!client) return false;
+    buf_init(&answer, 64 * 1024 * 1024);
+    enum err err =
+        client_request(client, "GET", "/v1/webhooks", NULL, slice("", 0), &status, &answer, &fail);
+    if (err == OK && status == 200) find_version(buf_slice(&answer), name, version);
+    buf_deinit(&answer);
+    client_close(client);
+    return is_version(version);
+}
+
+static bool same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static int load_before(struct diff *d, struct store_reader *reader, const char *edited,
+                       const char *with) {
+    char running[4096], version[17];
+    struct slice name = cli_stem(edited);
+    snprintf(running, sizeof running, "%s/%.*s.lua", d->config.scripts, SLICE_FMT(name));
+    bool in_place = !with && same_file(edited, running);
+    if (in_place && (!running_version(&d->config, name, version) ||
+                     slice_eq(slice_str(version), d->after.hook->version)))
+        return cli_say(EXIT_USAGE, "%s is %s: name what to compare it with, --with FILE or VERSION",
+                       edited, *version ? "the version that runs" : "in place, and no engine runs");
+    if (in_place) with = version;
+    if (with && is_version(with)) {
+        int status = load_version(d, reader, edited, with);
+        if (status >= 0) return status;
+    } else if (with || access(running, F_OK) == 0) {
+        const char *file = with ? with : running;
+        d->before.hook = tryout_load(d->before.tryout, file, print_error, (void *)(uintptr_t)file);
+    } else {
+        return -1;
+    }
+    return d->before.hook ? -1 : EXIT_FINDINGS;
+}
+
+static int run(struct diff *d, const char *edited, const char *with) {
+    struct fail fail = { 0 };
+    int status = EXIT_FINDINGS;
+    struct store_reader *reader = store_reader_open(d->config.data, &fail);
+    if (!reader) return cli_fail(EXIT_STORE, &fail);
+    d->before.tryout = tryout_open(&d->config, &fail);
+    d->after.tryout = d->before.tryout ? tryout_open(&d->config, &fail) : NULL;
+    if (d->after.tryout) {
+        d->after.hook =
+            tryout_load(d->after.tryout, edited, tryout_print_finding, (void *)(uintptr_t)edited);
+        if (d->after.hook) status = load_before(d, reader, edited, with);
+        if (status < 0) status = compare_all(d, reader);
+    } else {
+        status = cli_fail(EXIT_STORE, &fail);
+    }
+    hook_unref(d->before.hook);
+    hook_unref(d->after.hook);
+    if (d->after.tryout) tryout_close(d->after.tryout);
+    if (d->before.tryout) tryout_close(d->before.tryout);
+    store_reader_close(reader);
     return status;
 }
 
@@ -137,30 +236,34 @@ int cmd_diff(int argc, char **argv) {
     const char *with = NULL;
     const struct cli_flag flags[] = {
         { "last", "N", "how many stored events to go back (100)", CLI_INT, &last },
-        { "with", "FILE", "the version to compare with (SCRIPTS/NAME.lua)", CLI_TEXT, &with }
+        { "with", "FILE|VERSION", "what to compare with (SCRIPTS/NAME.lua)", CLI_TEXT, &with },
+        { "json", NULL, "one JSON object an event", CLI_SWITCH, &d.json }
     };
     const struct cli_command command = {
         .name = "diff",
-        .usage = "FILE [--last N] [--with FILE]",
+        .usage = "HOOK [--last N] [--with FILE|VERSION] [--json]",
         .flags = flags,
-        .flags_count = 2,
+        .flags_count = 3,
         .settings = true,
         .summary =
             "Runs an edited webhook over the last stored events beside the active one, before it goes live.",
         .details =
-            "FILE is the edited version; it is compared with the file of the same name in the\n"
-            "scripts directory. Each event whose request or filter changes is shown; exit status\n1 when one did."
+            "HOOK is the path of the edited file, compared with the file of the same name in the\n"
+            "scripts directory; or a name there, compared with the version that runs. Each event\n"
+            "whose request or filter changes is shown; exit status 1 when one did. Scripts start\n"
+            "with an empty store. A VERSION is one that the store keeps (tuma log --json)."
     };
-    char **rest, running[4096];
+    char **rest, edited[4096];
     int count, status = cli_parse(&command, &d.config, argc, argv, &rest, &count);
     if (status >= 0) return status;
-    if (count != 1 || last < 1 || last > 1000000)
-        return cli_say(EXIT_USAGE, "diff takes one FILE, and --last from 1 to 1000000");
-    struct slice name = cli_stem(rest[0]);
-    snprintf(running, sizeof running, "%s/%.*s.lua", d.config.scripts, SLICE_FMT(name));
-    FILE *there = fopen(with ? with : running, "re");
-    if (there) fclose(there);
-    status = diff(&d, rest[0], there ? (with ? with : running) : NULL, last);
+    if (count != 1 || last < 1 || last > LAST_MAX)
+        return cli_say(EXIT_USAGE, "diff takes one HOOK, and --last from 1 to 100000");
+    d.last = (size_t)last;
+    tryout_path(&d.config, rest[0], edited, sizeof edited);
+    if (access(edited, R_OK) != 0) status = cli_say(EXIT_USAGE, "%s: %s", edited, strerror(errno));
+    if (with && !is_version(with) && access(with, R_OK) != 0)
+        status = cli_say(EXIT_USAGE, "%s: %s", with, strerror(errno));
+    if (status < 0) status = run(&d, edited, with);
     config_deinit(&d.config);
     return status;
 }

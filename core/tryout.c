@@ -92,12 +92,13 @@ struct load {
 
 static void report(struct load *load, unsigned line, const char *text) {
     struct hook_finding finding = { .error = true, .line = line ? line : 1, .column = 1 };
-    // The child's message names the place itself; the finding does too.
-    char prefix[4200];
-    snprintf(prefix, sizeof prefix, "%.*s:%u: ", SLICE_FMT(load->input.file), line);
-    size_t n = strlen(prefix);
-    snprintf(finding.text, sizeof finding.text, "%s",
-             line && strncmp(text, prefix, n) == 0 ? text + n : text);
+    // The message names the place itself, the child's with its line; the finding does too.
+    char place[2][4200];
+    snprintf(place[0], sizeof *place, "%.*s:%u: ", SLICE_FMT(load->input.file), line);
+    snprintf(place[1], sizeof *place, "%.*s: ", SLICE_FMT(load->input.file));
+    for (size_t i = 0; i < 2; i++)
+        if (strncmp(text, place[i], strlen(place[i])) == 0) text += strlen(place[i]);
+    snprintf(finding.text, sizeof finding.text, "%s", text);
     if (load->found) load->found(load->user, &finding);
 }
 
@@ -115,27 +116,43 @@ static void on_loaded(void *user, const struct script_loaded *loaded) {
     load->hook = hook_new(&load->input, load->found, load->user, &fail);
 }
 
+static struct hook *load_text(struct load *load, struct slice source) {
+    struct tryout *t = load->tryout;
+    load->input.source = source;
+    script_load(t->pool, load->input.name, load->input.file, source, on_loaded, load);
+    turn(t);
+    return load->hook;
+}
+
+static struct load load_of(struct tryout *t, const char *path, hook_finding_fn *found, void *user) {
+    return (struct load){ .tryout = t,
+                          .found = found,
+                          .user = user,
+                          .input = { .name = cli_stem(path),
+                                     .file = slice_str(path),
+                                     .catalog = t->config->catalog,
+                                     .guard = &t->config->guard } };
+}
+
+struct hook *tryout_load_text(struct tryout *t, const char *path, struct slice source,
+                              hook_finding_fn *found, void *user) {
+    struct load load = load_of(t, path, found, user);
+    return load_text(&load, source);
+}
+
 struct hook *tryout_load(struct tryout *t, const char *path, hook_finding_fn *found, void *user) {
     struct fail fail = { 0 };
     size_t n = 0;
-    struct load load = { .tryout = t,
-                         .found = found,
-                         .user = user,
-                         .input = { .name = cli_stem(path),
-                                    .file = slice_str(path),
-                                    .catalog = t->config->catalog,
-                                    .guard = &t->config->guard } };
-    char *source = cli_read_file(path, 4 * 1024 * 1024, &n,
-                                 &fail); // the script's own limit is told by the child
+    struct load load = load_of(t, path, found, user);
+    // The script's own limit is told by the child.
+    char *source = cli_read_file(path, 4 * 1024 * 1024, &n, &fail);
     if (!source) {
         report(&load, 0, fail.text);
         return NULL;
     }
-    load.input.source = slice(source, n);
-    script_load(t->pool, load.input.name, load.input.file, load.input.source, on_loaded, &load);
-    turn(t);
+    struct hook *hook = load_text(&load, slice(source, n));
     free(source);
-    return load.hook;
+    return hook;
 }
 
 struct table {

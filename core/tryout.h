@@ -23,6 +23,9 @@ void tryout_close(struct tryout *tryout);
 // load is one error finding. Returns a reference, or NULL when there was an error.
 struct hook *tryout_load(struct tryout *tryout, const char *path, hook_finding_fn *found,
                          void *user);
+// The same for a text in hand; `path` is the name it goes by.
+struct hook *tryout_load_text(struct tryout *tryout, const char *path, struct slice source,
+                              hook_finding_fn *found, void *user);
 
 // Runs `source` (not longer than a script may be) in a script process and gives the table it
 // returned as JSON, in `arena`. For trusted text work in Lua, like the editors' files.

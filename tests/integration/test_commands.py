@@ -186,6 +186,73 @@ def test_diff_shows_what_an_edit_would_change():
         check("crm.lua:1" in w.tuma("diff", str(edited)).stderr, "the mistake is not told")
 
 
+COUNTS = """local hook = { on = { "call.completed" }, request = { url = "%s/crm", body = [=[{"n": [N], "%s": "[CALL_ID]", "%s": [1, {"deep": true}]}]=] } }
+function hook.tags(event) return { N = store.incr("calls") } end
+hook.tests = { { name = "as it is", event = { type = "call.completed", CALL_ID = "c" }, expect = { body = { id = "c" } } } }
+return hook"""
+
+
+def test_diff_gives_each_side_a_store_and_shows_members_in_the_order_of_events():
+    with Workspace() as w:
+        url = "https://crm.example"
+        w.hook("crm", COUNTS % (url, "id", "list"))
+        engine = w.engine("--deny", "0.0.0.0/0")
+        for n in range(3):
+            engine.post(event(n))
+        edited = w.path / "crm.lua"
+        edited.write_text(COUNTS % (url, "id", "list"))
+        same = w.tuma("diff", str(edited))
+        equal((same.returncode, same.stdout), (0, "3 events: 3 the same, 0 changed, 0 with an error\n"), "own stores")
+        edited.write_text(COUNTS % (url, "call", "list"))
+        done = w.tuma("diff", str(edited), "--last", "2")
+        equal(done.stdout, """e1 call.completed
+    …
+    {
+      "n": 1,
+  -   "id": "c1",
+  +   "call": "c1",
+      "list": [
+        1,
+    …
+e2 call.completed
+    …
+    {
+      "n": 2,
+  -   "id": "c2",
+  +   "call": "c2",
+      "list": [
+        1,
+    …
+2 events: 0 the same, 2 changed, 0 with an error
+""")
+        rows = [json.loads(line) for line in w.tuma("diff", str(edited), "--json").stdout.splitlines()]
+        equal([(row["event"], row["changed"], json.loads(row["after"]["body"])["n"]) for row in rows], [("e0", True, 1), ("e1", True, 2), ("e2", True, 3)])
+        edited.write_text(COUNTS.replace("incr", "inkr") % (url, "id", "list"))
+        check("+ error: " in (out := w.tuma("diff", str(edited)).stdout) and "3 changed, 3 with an error" in out, out)
+
+
+def test_diff_in_place_compares_with_the_version_that_runs():
+    with Workspace() as w:
+        w.hook("crm", COUNTS % ("https://crm.example", "id", "list"))
+        out = w.tuma("run", "-", stdin="")
+        equal(out.returncode, 0, out.stderr)
+        asked = w.tuma("diff", "crm")
+        equal((asked.returncode, "no engine runs" in asked.stderr), (2, True), asked.stderr)
+        engine = w.engine("--deny", "0.0.0.0/0")
+        engine.post(event(1))
+        asked = w.tuma("diff", "crm")
+        equal((asked.returncode, "is the version that runs" in asked.stderr), (2, True), asked.stderr)
+        version = engine.log()[0]["version"]
+        w.hook("crm", COUNTS % ("https://crm.example", "call", "list"))  # its own test refuses it
+        until(lambda: "the version before it goes on" in engine.process.text(), what="refused")
+        for more in ([], ["--with", version]):
+            done = w.tuma("diff", "crm", *more)
+            check('-   "id": "c1",\n  +   "call": "c1",' in done.stdout, done.stdout + done.stderr)
+        for wrong in ("nope.lua", "0" * 16):
+            done = w.tuma("diff", "crm", "--with", wrong)
+            equal((done.returncode, done.stdout, len(done.stderr.splitlines())), (2, "", 1), wrong)
+
+
 def test_log_show_redeliver_and_drop_choose_by_flags_and_ids():
     with Workspace() as w:
         sink = w.sink("--status", "500")
