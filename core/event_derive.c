@@ -2,6 +2,7 @@
 // there. Most are a part of their source and cost no copy.
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "clock.h"
 #include "event_inner.h"
@@ -115,42 +116,95 @@ static bool derive_caller(struct tag_set *tags) {
 
 enum { AMOUNT_MAX = 64 };
 
-// Which byte, if any, is the decimal separator: the last of '.' and ',' when
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+// The number in an amount: from its first digit, or the point in front of it, to its last. A
+// point behind letters is theirs: "Rs.5".
+static struct slice number_in(struct slice text) {
+    size_t from = 0, end = text.n;
+    while (from < text.n && !is_digit(text.p[from])) from++;
+    while (end > from && !is_digit(text.p[end - 1])) end--;
+    bool point = from && (text.p[from - 1] == '.' || text.p[from - 1] == ',') &&
+                 !(from > 1 && is_letter(text.p[from - 2]));
+    return slice(text.p + from - point, end - from + point);
+}
+
+// Which byte of a number, if any, is the decimal separator: the last of '.' and ',' when
 // both are there; a lone point; a lone comma that no group of three follows.
-static size_t decimal_at(struct slice text) {
-    size_t dots = 0, commas = 0, dot = text.n, comma = text.n, end = 0;
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] == '.') dots++, dot = i;
-        if (text.p[i] == ',') commas++, comma = i;
-        if (is_digit(text.p[i])) end = i + 1;
+static size_t decimal_at(struct slice number) {
+    size_t dots = 0, commas = 0, dot = number.n, comma = number.n;
+    for (size_t i = 0; i < number.n; i++) {
+        if (number.p[i] == '.') dots++, dot = i;
+        if (number.p[i] == ',') commas++, comma = i;
     }
     if (dots && commas) {
         size_t last = dot > comma ? dot : comma;
-        return (dot > comma ? dots : commas) == 1 ? last : text.n;
+        return (dot > comma ? dots : commas) == 1 ? last : number.n;
     }
-    if (dots) return dots == 1 ? dot : text.n;
-    return commas == 1 && end != comma + 4 ? comma : text.n;
+    if (dots) return dots == 1 ? dot : number.n;
+    return commas == 1 && number.n != comma + 4 ? comma : number.n;
 }
 
-// "$1,234.50" to "1234.50". Returns the length, 0 when it is no amount.
-static size_t amount_digits(struct slice text, char out[AMOUNT_MAX + 2]) {
-    size_t n = 0, decimal = decimal_at(text);
-    bool digits = false;
-    for (size_t i = 0; i < text.n; i++) {
-        char c = text.p[i];
-        if ((c == '-' || c == '(') && !n) out[n++] = '-';
-        bool whole = n && is_digit(out[n - 1]);
-        if (i == decimal && i + 1 < text.n && is_digit(text.p[i + 1])) {
-            if (!whole) out[n++] = '0';
-            out[n++] = '.';
+// Bytes of what stands between groups of digits at the front of `text`, else 0.
+static size_t separator_size(struct slice text) {
+    static const char *const separators[] = { ".",           ",",        " ",
+                                              "'",           "\xC2\xA0", "\xE2\x80\xAF",
+                                              "\xE2\x80\x99" };
+    for (size_t i = 0; i < sizeof separators / sizeof *separators; i++)
+        if (slice_starts(text, slice_str(separators[i]))) return strlen(separators[i]);
+    return 0;
+}
+
+// Copies a number without what separates its groups. False when these are not groups of a
+// number: the first has up to three digits, the last three, one between two or three.
+static bool copy_number(struct slice number, char *out, size_t *n) {
+    size_t decimal = decimal_at(number), run = 0;
+    bool grouped = false;
+    for (size_t i = 0; i < number.n; i++) {
+        if (is_digit(number.p[i])) {
+            out[(*n)++] = number.p[i];
+            run++;
+            continue;
         }
-        if (!is_digit(c)) continue;
-        bool leading_zero = n && out[n - 1] == '0' && (n == 1 || out[n - 2] == '-') && i < decimal;
-        if (leading_zero) n--;
-        out[n++] = c;
-        digits = true;
+        size_t size = separator_size(slice_from(number, i));
+        bool last = i >= decimal;
+        if (!size || i > decimal || (grouped && run != 3 && (last || run != 2))) return false;
+        if (!last && (!run || run > 3)) return false;
+        if (last && !run) out[(*n)++] = '0';
+        if (last) out[(*n)++] = '.';
+        grouped = !last;
+        run = 0;
+        i += size - 1;
     }
-    return digits && json_is_number(slice(out, n)) ? n : 0;
+    return !grouped || run == 3;
+}
+
+static bool is_negative(struct slice before, struct slice behind) {
+    bool bracket = slice_find(before, '(') < before.n && slice_find(behind, ')') < behind.n;
+    for (size_t i = 0; i < before.n && !bracket; i++) {
+        struct slice rest = slice_from(before, i);
+        bool minus = rest.p[0] == '-' || slice_starts(rest, S("\xE2\x88\x92"));
+        if (minus && !(i && is_letter(before.p[i - 1]))) return true;
+    }
+    return bracket;
+}
+
+// "$1,234.50" to "1234.50". Returns the length, 0 when it is no amount: a wrong number is worse
+// than none.
+static size_t amount_digits(struct slice text, char out[AMOUNT_MAX + 2]) {
+    struct slice number = number_in(text);
+    struct slice before = slice(text.p, (size_t)(number.p - text.p));
+    struct slice behind = slice_from(text, before.n + number.n);
+    char digits[AMOUNT_MAX + 1];
+    size_t n = 0, from = 0, sign = is_negative(before, behind);
+    if (!number.n || slice_starts(behind, S("-")) || !copy_number(number, digits, &n)) return 0;
+    while (from + 1 < n && digits[from] == '0' && is_digit(digits[from + 1])) from++;
+    out[0] = '-';
+    memcpy(out + sign, digits + from, n - from);
+    n += sign - from;
+    return json_is_number(slice(out, n)) ? n : 0;
 }
 
 static bool derive_amount(struct tag_set *tags, enum event_known from, enum event_known to) {
