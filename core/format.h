@@ -7,8 +7,9 @@
 //   trim                blanks at both ends go
 //   digits              only 0-9 stay
 //   noplus              a leading '+' goes
-//   e164                +15551234567 from the ways people write it (ten digits: +1)
-//   int  round(n)       of a number, "$1,234.50" too; half goes away from zero
+//   e164                +15551234567 from the ways people write it (ten digits: +1; fewer,
+//                       or a 0 in front, belong to a country that is not known)
+//   int  round(n)       of a number, "$1,234.50" too; int cuts, round goes away from zero at half
 //   date(fmt)           of RFC 3339, a date, or Unix seconds or milliseconds;
 //                       %Y %y %m %d %e %j %H %I %M %S %L %p %a %A %b %B %F %T %s %z %Z %%
 //   unix                the same times as seconds

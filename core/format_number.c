@@ -17,9 +17,18 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-// Takes digits, and commas between them, from the front of *text.
+// Does the comma at the front of `text` part groups of digits? "12,50" is no 1250.
+static bool group_follows(struct slice text) {
+    size_t n = 1;
+    while (n < text.n && is_digit(text.p[n])) n++;
+    bool more = n < text.n && text.p[n] == ',';
+    return n == 4 || (n == 3 && more); // 12,34,567 is an Indian number
+}
+
+// Takes digits, and commas between groups of them, from the front of *text.
 static bool take_digits(struct slice *text, struct decimal *d, bool commas) {
-    while (text->n && (is_digit(text->p[0]) || (commas && text->p[0] == ',' && d->count))) {
+    while (text->n && (is_digit(text->p[0]) ||
+                       (commas && text->p[0] == ',' && d->count && group_follows(*text)))) {
         if (text->p[0] != ',') {
             if (d->count == DIGITS_MAX) return false;
             d->digits[d->count++] = text->p[0];
@@ -135,18 +144,27 @@ static bool phone_digits(struct slice text, char digits[16], size_t *n) {
     return true;
 }
 
+// Takes '+', or what is dialled in its place, from the front of *text.
+static bool take_exit_code(struct slice *text) {
+    static const char *const codes[] = { "+", "00", "011" };
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        struct slice code = slice_str(codes[i]);
+        if (!slice_starts(*text, code)) continue;
+        *text = slice_from(*text, code.n);
+        return true;
+    }
+    return false;
+}
+
+// A number that is dialled within a country is known only for North America: guessing would
+// make another country's number of it.
 bool format_e164(struct slice text, struct buf *out) {
-    text = slice_trim(text);
-    bool international = true;
-    if (text.n && text.p[0] == '+')
-        text = slice_from(text, 1);
-    else if (slice_starts(text, S("00")))
-        text = slice_from(text, 2);
-    else
-        international = false;
     char digits[16];
     size_t n;
-    if (!phone_digits(text, digits, &n) || n < 7) return false;
+    text = slice_trim(text);
+    bool international = take_exit_code(&text);
+    if (!phone_digits(text, digits, &n) || n < 7 || digits[0] == '0') return false;
+    if (!international && n < (digits[0] == '1' ? 11 : 10)) return false;
     buf_add(out, !international && n == 10 ? S("+1") : S("+"));
     return buf_add(out, slice(digits, n)), true;
 }
