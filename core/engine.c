@@ -40,6 +40,7 @@ struct engine {
     uv_async_t trouble; // the journal's thread says that the store is gone
     struct fail fail;
     char lib_dir[4096], socket_path[4096];
+    bool ready; // all webhooks were looked at once
     bool stopping;
 };
 
@@ -158,6 +159,20 @@ static void tell_journal(struct engine *engine) {
         uv_timer_start(&engine->again, on_again, AGAIN_MS, 0);
 }
 
+// Deliveries go on with the webhooks that are there; an event that came before its webhook
+// would miss it, so events are taken once all were looked at.
+static void say_ready(struct engine *engine) {
+    if (engine->ready) return;
+    engine->ready = registry_is_whole(engine->registry);
+    if (!engine->ready) {
+        log_line(LOG_WARN, "some webhooks cannot be loaded yet: events are refused until then",
+                 NULL);
+        return;
+    }
+    if (engine->api) api_set_ready(engine->api, true);
+    if (engine->opts.ready) engine->opts.ready(engine->opts.user, engine);
+}
+
 static void on_hooks_changed(void *user, struct hook_set *set) {
     struct engine *engine = user;
     bool first = !engine->hooks;
@@ -173,8 +188,7 @@ static void on_hooks_changed(void *user, struct hook_set *set) {
         tell_journal(engine);
     }
     if (engine->api) api_set_hooks(engine->api, set);
-    if (engine->api) api_set_ready(engine->api, true);
-    if (first && engine->opts.ready) engine->opts.ready(engine->opts.user, engine);
+    say_ready(engine);
 }
 
 static enum err open_parts(struct engine *engine, struct fail *fail) {

@@ -96,6 +96,10 @@ void registry_close(struct registry *registry, void (*closed)(void *user), void 
     uv_close((uv_handle_t *)&registry->retry, on_handle_closed);
 }
 
+bool registry_is_whole(const struct registry *registry) {
+    return registry->whole;
+}
+
 void registry_each(struct registry *registry,
                    void (*one)(void *user, const struct registry_file *file), void *user) {
     size_t at = 0;

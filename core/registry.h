@@ -22,7 +22,8 @@ struct registry_opts {
     struct script_opts script;
     bool watch;     // else loaded once
     bool run_tests; // hook.tests must pass before a version goes live; not at the first load
-    // A new set is there (also once after the first load). Borrowed for the call.
+    // A new set is there (also once after the first load, and when the registry is whole).
+    // Borrowed for the call.
     void (*changed)(void *user, struct hook_set *set);
     void *user;
 };
@@ -31,6 +32,9 @@ struct registry *registry_new(uv_loop_t *loop, const struct registry_opts *opts,
 void registry_close(struct registry *registry, void (*closed)(void *user), void *user);
 // Reads the directory again now (SIGHUP).
 void registry_scan(struct registry *registry);
+// Every file that was there at the start has been looked at: each webhook runs or its file says why
+// not. Until then, which only a lack of memory or processes makes last, an event may miss one.
+bool registry_is_whole(const struct registry *registry);
 // The state of every file, for `tuma scripts` and the API: name, version, error, stages.
 struct registry_file {
     struct slice name, file, version, error; // error: file:line: text of the newest, broken version

@@ -10,7 +10,7 @@
 
 enum {
     REGISTRY_NAME_MAX = 64,
-    REGISTRY_RETRIES_MAX = 25, // soon; and the first set of webhooks waits no longer
+    REGISTRY_RETRIES_MAX = 25, // soon; and the first set of webhooks waits no longer to be whole
 };
 
 // What tells whether a file is another one than when it was read.
@@ -59,7 +59,7 @@ struct registry {
     size_t retrying;  // entries that are
     bool look_again;  // not all of the directory was seen
     unsigned retries; // since all was well
-    bool dirty, published, closing, advancing;
+    bool dirty, published, whole, closing, advancing;
     int handles;
     void (*closed)(void *user);
     void *closed_user;
@@ -73,6 +73,7 @@ void registry_entry_free(struct registry_entry *entry);
 // What failed for want of memory, and not for what the file says, is tried again after a moment:
 // this entry, or with NULL the look at the directory.
 void registry_retry(struct registry *registry, struct registry_entry *entry);
+bool registry_passing(int error); // of a system call: no memory, no descriptor
 
 // --- registry_load.c ---
 // Reads and loads what waits, a bounded number at a time; publishes when all is done.

@@ -218,7 +218,7 @@ static void load(struct registry_entry *entry) {
                  "%s:1: a webhook's file name is lower-case letters, digits, _ and -, at most 64",
                  entry->path);
     if (*problem) {
-        if (!text && errno == ENOMEM) registry_retry(registry, entry);
+        if (!text && registry_passing(errno)) registry_retry(registry, entry);
         set_error(entry, problem);
     } else if (is_new_text(entry, slice(text, n))) {
         entry->loading = true;
@@ -264,11 +264,12 @@ void registry_advance(struct registry *registry) {
         load(list_item(list_pop(&registry->to_load), struct registry_entry, link));
     registry->advancing = false;
     bool done = !registry->in_flight && list_empty(&registry->to_load);
-    // an event that comes before its webhook is there would miss it: the first set is whole
     bool well = !registry->retrying && !registry->look_again;
-    bool whole = well || registry->published || registry->retries >= REGISTRY_RETRIES_MAX;
+    // what is pending for the others does not wait for ever; events do (registry_is_whole)
+    bool enough = well || registry->published || registry->retries >= REGISTRY_RETRIES_MAX;
     if (done && well) registry->retries = 0;
-    if (done && whole && (registry->dirty || !registry->published))
+    if (done && well && !registry->whole) registry->whole = registry->dirty = true;
+    if (done && enough && (registry->dirty || !registry->published))
         registry_publish(registry);
     else if (registry->dirty && registry->published &&
              !uv_is_active((uv_handle_t *)&registry->publish))

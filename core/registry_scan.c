@@ -225,8 +225,7 @@ void registry_look(struct registry *registry) {
         // unreadable for a moment (a directory being swapped): nothing is disabled for that
         log_line(LOG_ERROR, "the scripts directory cannot be read", "dir",
                  registry->opts.scripts_dir, "error", strerror(errno_was), NULL);
-        if (errno_was == ENOMEM || errno_was == EMFILE || errno_was == ENFILE)
-            registry_retry(registry, NULL);
+        if (registry_passing(errno_was)) registry_retry(registry, NULL);
         return;
     }
     drop_unseen(registry);
@@ -234,6 +233,10 @@ void registry_look(struct registry *registry) {
 }
 
 // --- again, after a moment ---
+
+bool registry_passing(int error) {
+    return error == ENOMEM || error == EMFILE || error == ENFILE;
+}
 
 static void on_retry(uv_timer_t *timer) {
     struct registry *registry = timer->data;

@@ -2,6 +2,7 @@
 // which webhooks a shared file reloads. This program is its own script process.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -312,6 +313,31 @@ static void an_empty_directory_is_an_empty_set(void) {
     open_registry(false);
     CHECK(wait_until(all_there, &none));
     CHECK_INT(changes, 1);
+    CHECK(registry_is_whole(registry));
+    close_registry();
+}
+
+static bool is_whole(const void *arg) {
+    (void)arg;
+    return registry_is_whole(registry);
+}
+
+static void webhooks_that_cannot_be_looked_at_leave_the_set_in_part(void) {
+    size_t none = 0, one = 1;
+    struct rlimit before, full;
+    fill_first = hook_text("a");
+    open_registry(false);
+    fill_first = NULL;
+    CHECK_INT(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int lowest = dup(0);
+    close(lowest);
+    full = (struct rlimit){ (rlim_t)lowest, before.rlim_max }; // no descriptor is left
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &full), 0);
+    CHECK(wait_until(all_there, &none)); // pending deliveries of others are not kept for ever
+    CHECK(!registry_is_whole(registry)); // but events would miss it
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), 0);
+    CHECK(wait_until(is_whole, NULL));
+    CHECK(all_there(&one));
     close_registry();
 }
 
@@ -325,6 +351,8 @@ static const struct check_case cases[] = {
     { "the first load asks for no tests", the_first_load_asks_for_no_tests },
     { "tests without end keep a version out", tests_without_end_keep_a_version_out },
     { "many files become one set", many_files_become_one_set },
+    { "webhooks that cannot be looked at leave the set in part",
+      webhooks_that_cannot_be_looked_at_leave_the_set_in_part },
 };
 
 int main(int argc, char **argv) {
