@@ -20,6 +20,8 @@
 enum {
     WORKERS_MAX = 64,
     AGAIN_MS = 100,
+    CHECK_AFTER_MS = 1000,      // the start comes first
+    CHECK_EVERY_MS = 10,        // a step of it takes one or less
     CHECKPOINT_BYTES = 8 << 20, // copied back in one turn of the journal: a few milliseconds
 };
 
@@ -36,8 +38,10 @@ struct engine {
     struct api *api;
     struct hook_set *hooks;
     struct pulse pulse;
-    uv_timer_t again;   // the journal has not heard of `hooks`, for want of memory
-    uv_async_t trouble; // the journal's thread says that the store is gone
+    uv_timer_t again; // the journal has not heard of `hooks`, for want of memory
+    uv_timer_t check_timer;
+    struct store_check *check; // of a store that was not stopped cleanly; else NULL
+    uv_async_t trouble;        // the journal's thread says that the store is gone
     struct fail fail;
     char lib_dir[4096], socket_path[4096];
     bool ready; // all webhooks were looked at once
@@ -105,8 +109,29 @@ static void on_trouble(uv_async_t *async) {
     engine_stop(engine);
 }
 
+static void end_check(struct engine *engine) {
+    uv_timer_stop(&engine->check_timer);
+    store_check_end(engine->check);
+    engine->check = NULL;
+}
+
+static void on_check(uv_timer_t *timer) {
+    struct engine *engine = timer->data;
+    if (!store_check_step(engine->check)) end_check(engine);
+}
+
+static void start_check(struct engine *engine) {
+    struct fail fail = { 0 };
+    engine->check = store_check_start(engine->opts.config->data, &fail);
+    if (engine->check)
+        uv_timer_start(&engine->check_timer, on_check, CHECK_AFTER_MS, CHECK_EVERY_MS);
+    else
+        log_line(LOG_WARN, "store not checked after an unclean stop", "error", fail.text, NULL);
+}
+
 static enum err start_journal(struct engine *engine) {
     const struct config *c = engine->opts.config;
+    if (store_is_unchecked(engine->store)) start_check(engine);
     engine->journal = journal_start(
         &(struct journal_opts){ .store = engine->store,
                                 .hooks = engine->hooks,
@@ -241,7 +266,8 @@ struct engine *engine_start(uv_loop_t *loop, const struct engine_opts *opts, str
     if (courier_global_init(fail) != OK) return NULL;
     uv_async_init(loop, &engine->trouble, on_trouble);
     uv_timer_init(loop, &engine->again);
-    engine->trouble.data = engine->again.data = engine;
+    uv_timer_init(loop, &engine->check_timer);
+    engine->trouble.data = engine->again.data = engine->check_timer.data = engine;
     pulse_start(&engine->pulse, loop, "api");
     // The process ends when a part cannot be opened, so nothing but the store's lock is given back.
     if (open_parts(engine, fail) == OK) return engine;
@@ -263,6 +289,7 @@ static void on_registry_closed(void *user) {
     secrets_close(engine->secrets);
     pulse_stop(&engine->pulse);
     uv_close((uv_handle_t *)&engine->again, NULL);
+    uv_close((uv_handle_t *)&engine->check_timer, NULL);
     uv_close((uv_handle_t *)&engine->trouble, on_trouble_closed);
 }
 
@@ -278,6 +305,7 @@ static void on_api_closed(void *user) {
 void engine_stop(struct engine *engine) {
     if (engine->stopping) return;
     engine->stopping = true;
+    end_check(engine);
     if (engine->api)
         api_close(engine->api, (int64_t)(engine->opts.config->drain_s * 1000), on_api_closed,
                   engine);

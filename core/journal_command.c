@@ -121,6 +121,8 @@ static void status(struct journal *j, struct command *command) {
                (unsigned long long)store_space_left(j->store),
                (unsigned long long)store_bytes(j->store));
     pulse_write_all(&out);
+    buf_add(&out, S(",\"check\":"));
+    store_check_write(&out);
     buf_add(&out, S(",\"webhooks\":["));
     for (struct list *link = j->all.next; link != &j->all; link = link->next) {
         if (link != j->all.next) buf_byte(&out, ',');

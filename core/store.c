@@ -89,6 +89,10 @@ void store_close(struct store *store) {
     free_store(store);
 }
 
+bool store_is_unchecked(const struct store *store) {
+    return store->unchecked;
+}
+
 uint64_t store_epoch(const struct store *store) {
     return store->epoch;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "arena.h"
+#include "buf.h"
 #include "event.h"
 #include "fail.h"
 #include "model.h"
@@ -41,6 +42,8 @@ struct store *store_open(const struct store_opts *opts, struct fail *fail);
 void store_close(struct store *store); // NULL is fine; an open transaction is rolled back
 // Boot counter: part of every job, fences a stale engine later.
 uint64_t store_epoch(const struct store *store);
+// The last stop was unclean, and the store is too large to have been checked while it was opened.
+bool store_is_unchecked(const struct store *store);
 // Random text of this store ([0-9a-z]{8}), part of public delivery ids.
 struct slice store_uid(const struct store *store);
 
@@ -249,6 +252,15 @@ enum err store_reader_source(struct store_reader *r, struct slice version, struc
                              struct slice *name, struct slice *source, struct fail *fail);
 // Walks every page of the database: ERR_IO "store_corrupt". Takes about a second a gigabyte.
 enum err store_reader_check(struct store_reader *r, struct fail *fail);
+// The same question, asked beside a running engine in small steps: is every delivery what its start
+// would accept? Findings are logged, and told by store_check_write. One check a process at a time.
+struct store_check;
+struct store_check *store_check_start(const char *dir, struct fail *fail);
+// Looks at the next few dozen deliveries; false: it is through, or cannot go on.
+bool store_check_step(struct store_check *check);
+void store_check_end(struct store_check *check); // NULL is fine
+// Any thread: {"state": "none", "running", "done" or "failed", "deliveries": …, "damaged": …}
+void store_check_write(struct buf *out);
 // Counts by hook name and state, for summaries and the conservation check.
 enum err store_reader_counts(struct store_reader *r,
                              void (*each)(void *user, struct slice hook, enum delivery_state state,

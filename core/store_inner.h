@@ -125,6 +125,10 @@ enum {
     X(COUNTS,                                                                                       \
       "SELECT h.name, c.state, c.n FROM (SELECT hook, state, count(*) AS n FROM delivery"           \
       " GROUP BY hook, state) c JOIN hook h ON h.number = c.hook ORDER BY h.name, c.state")         \
+    X(CHECK_PAGE,                                                                                   \
+      "SELECT number, state <> 0 OR EXISTS (SELECT 1 FROM delivery AS i INDEXED BY delivery_due"    \
+      " WHERE i.state = 0 AND i.hook = d.hook AND i.at_ms = d.at_ms AND i.number = d.number)"       \
+      " FROM delivery AS d NOT INDEXED WHERE number > ? ORDER BY number LIMIT ?")                   \
     X(QUICK_CHECK, "PRAGMA quick_check(1)")
 
 #define STORE_STATEMENT_NAME(name, text) SQL_##name,
@@ -134,6 +138,10 @@ enum sql_name { STORE_STATEMENTS(STORE_STATEMENT_NAME) SQL_COUNT };
 struct sql {
     sqlite3 *db;
     sqlite3_stmt *prepared[SQL_COUNT];
+};
+
+struct store_reader {
+    struct sql sql;
 };
 
 enum sql_role { SQL_WRITER, SQL_READER, SQL_CREATOR };
@@ -197,6 +205,10 @@ int keep_each_hook(struct sql *sql, void (*each)(void *user, const struct store_
 int keep_each_kv(struct sql *sql, struct slice hook, int64_t now_ms,
                  void (*each)(void *to, const struct script_kv *kv), void *to);
 
+// store_load_job on any connection. *rc is SQLite's result.
+enum err store_read_job(struct sql *sql, int64_t delivery, struct arena *arena,
+                        struct store_job *job, int *rc, struct fail *fail);
+
 uint32_t store_crc_event(int64_t number, const struct event *event);
 uint32_t store_crc_delivery(int64_t number, int64_t hook);
 
@@ -226,6 +238,7 @@ struct store {
     int wal_frames;        // in the log after the last commit
     int wal_frames_copied; // of these, already seen by a checkpoint
 
+    bool unchecked; // after an unclean stop
     bool open_txn;
     struct fail failed; // why this transaction cannot commit; code OK: it can
     struct fail broken; // the writer is of no use any more

@@ -203,7 +203,7 @@ static enum err check_after_crash(struct store *store, bool same_boot, struct fa
     struct stat db;
     if (stat(store->path, &db) != 0) return OK;
     if (db.st_size > (same_boot ? check_bytes_same_boot : check_bytes_other_boot)) {
-        log_line(LOG_WARN, "store not checked after an unclean stop: too large", NULL);
+        store->unchecked = true;
         return OK;
     }
     return sql_quick_check(&store->sql, fail);

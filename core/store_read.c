@@ -8,10 +8,6 @@
 
 #include "store_inner.h"
 
-struct store_reader {
-    struct sql sql;
-};
-
 static enum err reader_done(struct store_reader *r, int rc, const char *doing, struct fail *fail) {
     return rc == SQLITE_OK ? OK : sql_error(r->sql.db, rc, doing, fail);
 }

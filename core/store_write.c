@@ -333,24 +333,32 @@ static enum row read_job(struct query *q, struct arena *arena, struct store_job 
     return fits ? ROW_FINE : ROW_CORRUPT;
 }
 
-enum err store_load_job(struct store *store, int64_t delivery, struct arena *arena,
-                        struct store_job *job, struct fail *fail) {
-    enum err err = store_alive(store, fail);
-    if (err) return err;
-    struct query q = query_start(&store->sql, SQL_LOAD_JOB);
+enum err store_read_job(struct sql *sql, int64_t delivery, struct arena *arena,
+                        struct store_job *job, int *rc, struct fail *fail) {
+    struct query q = query_start(sql, SQL_LOAD_JOB);
     query_put_int(&q, delivery);
     enum row row = ROW_FINE;
     bool found = query_step(&q);
     if (found) row = read_job(&q, arena, job);
-    int rc = query_end(&q);
+    *rc = query_end(&q);
     // A damaged page costs the deliveries on it, not the engine.
-    if ((rc & 0xFF) == SQLITE_CORRUPT || row == ROW_CORRUPT)
+    if ((*rc & 0xFF) == SQLITE_CORRUPT || row == ROW_CORRUPT)
         return fail_set(fail, ERR_INPUT, 0, "corrupt_row",
                         "delivery %lld: its stored bytes changed on disk", (long long)delivery);
     if (row == ROW_NO_MEMORY)
         return fail_set(fail, ERR_NOMEM, 0, "no_memory", "loading a delivery: no memory");
-    if (rc != SQLITE_OK) return store_failed(store, rc, "loading a delivery", fail);
+    if (*rc != SQLITE_OK) return sql_error(sql->db, *rc, "loading a delivery", fail);
     return found ? OK
                  : fail_set(fail, ERR_NOTFOUND, 0, "no_delivery",
                             "delivery %lld is not in the store", (long long)delivery);
+}
+
+enum err store_load_job(struct store *store, int64_t delivery, struct arena *arena,
+                        struct store_job *job, struct fail *fail) {
+    enum err err = store_alive(store, fail);
+    if (err) return err;
+    int rc;
+    err = store_read_job(&store->sql, delivery, arena, job, &rc, fail);
+    bool spoken = err == OK || err == ERR_INPUT || rc == SQLITE_OK;
+    return spoken ? err : store_failed(store, rc, "loading a delivery", fail);
 }

@@ -3,9 +3,10 @@ started again at once."""
 import http.client
 import json
 import socket
+import sqlite3
 import time
 
-from harness import Receiver, Workspace, check, main, until
+from harness import Receiver, Workspace, check, equal, main, until
 
 
 def hook(url, rest):
@@ -86,6 +87,32 @@ def test_dead_endpoints_are_probed_not_hammered():
         check(opened(), "a breaker is not open")
         dead = sum(r["target"].startswith("/dead") for r in list(receiver.requests)[before:])
         check(dead <= 5, f"{dead} attempts on 20 dead endpoints, a probe each in ten minutes is allowed")
+
+
+def test_a_large_store_is_checked_after_kill_9():
+    """a store too large to be checked at the start is checked beside the work, and what is damaged is not sent"""
+    with Workspace() as w, Receiver() as receiver:
+        w.hook("a", hook(receiver.url, "concurrency = 4"))
+        w.hook("kept", hook(receiver.url, 'rate = "1/h"'))  # all but one stay in the store
+        engine = w.engine()
+        equal(status(w)["check"], {"state": "none", "deliveries": 0, "damaged": 0})
+        filler = "x" * 60000
+        for n in range(0, 1200, 4):
+            events = [{"id": f"e{i}", "type": "call.completed", "tags": {"call_id": str(i), "note": filler}} for i in range(n, n + 4)]
+            equal(engine.post(events)[0], 202)
+        engine.process.kill()
+        database = sqlite3.connect(w.data / "tuma.db")
+        database.execute("UPDATE event SET tags = '{}' WHERE id = 'e1100'")
+        database.commit()
+        database.close()
+        check((w.data / "tuma.db").stat().st_size > 64 << 20, "the store is not large enough for this test")
+        engine = w.engine()
+        found = until(lambda: status(w)["check"]["state"] == "done" and status(w)["check"], 60, "the check's end")
+        equal((found["deliveries"], found["damaged"]), (2400, 2))  # one event, two webhooks
+        text = engine.process.text()
+        check("the store is damaged" in text and "store checked after an unclean stop" in text, text[-2000:])
+        engine.post({"id": "last", "type": "call.completed", "tags": {"call_id": "last"}})
+        until(lambda: any(b"last" in r["body"] for r in list(receiver.requests)), 20, "a delivery beside the damage")
 
 
 if __name__ == "__main__":
