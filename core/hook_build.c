@@ -3,7 +3,7 @@
 //
 //   {"on":["call.completed"], "org":"acme", "when":{…}, "request":{"method","format","url",
 //    "headers":{…},"body":"…"}, "timeout":10, "retry":"standard", …, "stages":["filter"],
-//    "tests":[…]}
+//    "tests":[…], "remarks":[…]}
 //
 // Construction goes on after an error, so that one `tuma check` names them all.
 #include <stdarg.h>
@@ -148,9 +148,10 @@ void hook_check_keys(struct hook_build *b, struct json object, const char *where
 // What a webhook may say at its top level.
 static void check_top_keys(struct hook_build *b, struct json root) {
     static const char *const names[] = {
-        "on",   "org",         "when",     "request",         "timeout", "connect_timeout", "retry",
-        "rate", "concurrency", "order_by", "on_script_error", "missing", "secrets",         "sign",
-        "auth", "breaker",     "tests",    "stages",          "enabled", "description"
+        "on",      "org",         "when",        "request",  "timeout",         "connect_timeout",
+        "retry",   "rate",        "concurrency", "order_by", "on_script_error", "missing",
+        "secrets", "sign",        "auth",        "breaker",  "tests",           "stages",
+        "enabled", "description", "remarks"
     };
     struct slice known[sizeof names / sizeof *names];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) known[i] = slice_str(names[i]);

@@ -1,7 +1,7 @@
 // What is said when a webhook is saved: tags nobody knows, tags that the
-// events it listens to never carry, event types nobody knows (and keys that
-// stand twice, hook_lint_keys.c). All warnings: the platform may add tags and
-// events.
+// events it listens to never carry, event types nobody knows, keys that stand
+// twice (hook_lint_keys.c), names in functions that mean nothing
+// (sandbox_call_lint.c). All warnings: the platform may add tags and events.
 #include "hook_inner.h"
 
 enum { LINT_ARENA_MAX = 8 * 1024 * 1024 };
@@ -80,10 +80,32 @@ static void lint_request(struct hook_build *b, struct arena *texts) {
     }
 }
 
+// What the script process found in the functions: its texts, and tags that they read.
+static void lint_script(struct hook_build *b, struct arena *texts) {
+    struct json remark, remarks = json_get(json_root(b->hook->description), "remarks");
+    const struct catalog *catalog = b->input->catalog;
+    for (size_t n = 0; json_next(remarks, &n, NULL, &remark);) {
+        int64_t at = 0;
+        struct slice tag = json_text(json_get(remark, "tag"), texts);
+        json_int(json_get(remark, "at"), &at);
+        struct slice place = slice_from(b->input->source, at > 0 ? (size_t)at : 0);
+        if (!tag.n) {
+            hook_report(b, false, place, 0, "unknown_name", "%.*s",
+                        SLICE_FMT(json_text(json_get(remark, "text"), texts)));
+        } else if (catalog && !catalog_find_tag(catalog, tag)) {
+            struct slice near = catalog_suggest_tag(catalog, tag);
+            hook_report(b, false, place, 0, "unknown_tag", "no tag %.*s is known%s%.*s%s",
+                        SLICE_FMT(tag), near.n ? "; did you mean " : "", SLICE_FMT(near),
+                        near.n ? "?" : "");
+        }
+    }
+}
+
 void hook_lint(struct hook_build *b) {
     struct arena texts; // which the hook need not keep
     arena_init(&texts, LINT_ARENA_MAX);
     if (b->input->catalog) lint_events(b);
     lint_request(b, &texts);
+    lint_script(b, &texts);
     arena_deinit(&texts);
 }

@@ -171,11 +171,22 @@ static void keep_stages(lua_State *L, struct sandbox_script *script) {
     }
 }
 
+// The description as an object's text, the remarks of sandbox_lint as its last member.
+static void describe(lua_State *L, struct load *load) {
+    struct buf *out = load->description;
+    sandbox_describe(L, lua_gettop(L), !load->is_test, out);
+    if (load->is_test) return;
+    out->n--; // its brace
+    buf_add(out, S(",\"remarks\":"));
+    sandbox_lint(L, load->script->source, out);
+    buf_byte(out, '}');
+}
+
 static void load_file(lua_State *L, void *user) {
     struct load *load = user;
     open_libraries(L);
     run_file(L, load->script);
-    if (load->description) sandbox_describe(L, lua_gettop(L), !load->is_test, load->description);
+    if (load->description) describe(L, load);
     if (!load->is_test) keep_stages(L, load->script);
     lua_pop(L, 1);
     sandbox_seal_globals(L);

@@ -61,4 +61,9 @@ struct slice sandbox_call_error(const struct sandbox_script *script,
 // cannot say, raises with its path ("hook.request.body is a function").
 void sandbox_describe(lua_State *L, int index, bool stages, struct buf *out);
 
+// Names in a source that compiled, is loaded in `L` and names what is not there, as a JSON list:
+//   {"at":120,"text":"no global fone is there; did you mean phone?"}
+//   {"at":140,"tag":"CALER_ID"}      a tag that is read; whether it is known the catalogue knows
+void sandbox_lint(lua_State *L, struct slice source, struct buf *out);
+
 #endif

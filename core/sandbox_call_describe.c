@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "catalog.h"
 #include "sandbox_call.h"
 #include "utf8.h"
 
@@ -120,6 +121,22 @@ static bool is_stage(struct slice name) {
     return false;
 }
 
+// The function on top of the stack stands under a name that is no stage's.
+static void refuse_function(struct describe *d, struct slice name) {
+    struct slice stages[SANDBOX_STAGES];
+    lua_Debug at;
+    for (size_t i = 0; i < SANDBOX_STAGES; i++) stages[i] = slice_str(sandbox_stage_names[i]);
+    struct slice near = suggest(stages, SANDBOX_STAGES, name);
+    lua_pushvalue(d->L, -1);
+    lua_getinfo(d->L, ">S", &at);
+    const char *choice = near.n ? near.p : "filter, tags, transform, response or exhausted";
+    if (at.linedefined > 0)
+        luaL_error(d->L, "%s:%d: %s is a function, and there is no such stage; did you mean %s?",
+                   at.short_src, at.linedefined, d->path, choice);
+    luaL_error(d->L, "%s is a function, and there is no such stage; did you mean %s?", d->path,
+               choice);
+}
+
 // Members of the table at `index`; true when at least one was written.
 static bool put_members(struct describe *d, int index, bool top) {
     bool list, any = false;
@@ -133,9 +150,7 @@ static bool put_members(struct describe *d, int index, bool top) {
         if (top && is_stage(keys[i])) {
             if (!function) refuse(d, "must be a function");
         } else if (top && function) {
-            refuse(d,
-                   "is a function, and there is no such stage (filter, tags, transform, response, "
-                   "exhausted)");
+            refuse_function(d, keys[i]);
         } else {
             if (any) buf_byte(d->out, ',');
             any = true;

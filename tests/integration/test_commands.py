@@ -157,6 +157,57 @@ return hook""")
         check("no tags today" in done.stdout + done.stderr, done.stdout + done.stderr)
 
 
+def test_check_finds_names_in_functions_that_mean_nothing():
+    wrong = """local hook = { on = "call.completed", request = { url = "https://x.example/" } }
+function hook.tags(event)
+  local digits = fone.digits(event.CALER_ID)
+  store.icnr("x")
+  return { X = event:nubmer("DURATION"), Y = event:number "DURATON" or math.flor(digits) }
+end
+function hook.transform(event, request)
+  reqest.body:set("x", 1)
+  request.heders["x"] = require("lib.none")(require "fone")
+end
+return hook
+"""
+    right = """#!/usr/bin/env fone
+--[==[ fone.x() ]] ]==] -- fone.x()
+local hook = { on = { "call.*" }, request = { url = "https://x.example/[MINE]" } }
+local M = {}
+function M:walk(n) return self.x + n end
+local t = { event = 1, ["x"] = 1 == nil, print; tostring, "fone.x", 'fone\\'.x', [[fone.x]] }
+for k, v in pairs(t) do local _ = k .. tostring(v) .. 1e5 .. 0x1F .. ("x"):rep(3):upper() end
+goto done
+::done::
+function hook.tags(event)
+  local response, x = { foo = 1 }, event.MINE or event["OTHER"] or event:tags().ANY
+  return { MINE = response.foo, n = store.get("k"), s = string.format("%d", math.pi), z = json.null, w = M.walk, x = x }
+end
+hook.transform = function(e, ...) local r = select(1, ...) r.headers.A = e.ANYTHING return r end
+return hook
+"""
+    with Workspace() as w:
+        w.hook("wrong", wrong)
+        out = w.tuma("check", "--json")
+        equal(out.returncode, 0, "warnings are no errors")
+        equal([f"{f['line']}:{f['column']} {f['text']}" for f in json.loads(out.stdout)], [
+            "3:18 there is no global fone; did you mean phone?",
+            "3:36 no tag CALER_ID is known; did you mean CALLER_ID?",
+            "4:9 store has no icnr; did you mean incr?",
+            "5:22 event has no nubmer; did you mean number?",
+            "5:60 no tag DURATON is known; did you mean DURATION?",
+            "5:77 math has no flor; did you mean floor?",
+            "8:3 there is no global reqest; did you mean request?",
+            "9:11 request has no heders; did you mean headers?",
+            "9:34 there is no lib/none.lua",
+            "9:54 there is no module fone; did you mean phone?",
+        ])
+        w.hook("wrong", right)
+        equal(w.tuma("check").stdout, "1 file checked: 0 errors, 0 warnings\n")
+        w.hook("wrong", right.replace("hook.transform = function", "function hook.transfrom").replace("return r end", "return r end", 1))
+        check("wrong.lua:14:1: error: hook.transfrom is a function, and there is no such stage; did you mean transform?" in (out := w.tuma("check").stdout), out)
+
+
 def test_diff_shows_what_an_edit_would_change():
     with Workspace() as w:
         sink = w.sink()
