@@ -78,8 +78,21 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+// A phone number without what may follow it: an extension, the host of a SIP address.
+static struct slice phone_in(struct slice text) {
+    size_t n = 0;
+    while (n < text.n && !is_digit(text.p[n])) n++;
+    while (n < text.n && !is_letter(text.p[n]) && !strchr(";:,@#", text.p[n])) n++;
+    return slice(text.p, n);
+}
+
 static bool derive_digits(struct tag_set *tags, struct tag_value source, struct slice text) {
     size_t count = 0, run = 0;
+    text = phone_in(text);
     for (size_t i = 0; i < text.n; i++) {
         count += is_digit(text.p[i]);
         run = is_digit(text.p[i]) ? run + 1 : 0;
@@ -115,10 +128,6 @@ static bool derive_caller(struct tag_set *tags) {
 }
 
 enum { AMOUNT_MAX = 64 };
-
-static bool is_letter(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
 
 // The number in an amount: from its first digit, or the point in front of it, to its last. A
 // point behind letters is theirs: "Rs.5".

@@ -75,7 +75,7 @@ return {
     { group = "call", name = "CALLER_ID_NO_PLUS", type = "phone", on = call, derived = true,
       description = "CALLER_ID without a plus in front" },
     { group = "call", name = "CALLER_ID_NUMERIC", type = "number", on = call, derived = true,
-      description = "the digits of CALLER_ID" },
+      description = "the digits of the number in CALLER_ID" },
     { group = "call", name = "CALLER_ZIP", type = "text", on = call,
       description = "postal code of the caller" },
     { group = "call", name = "CALLER_STATE", type = "text", on = call,
