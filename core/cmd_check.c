@@ -84,14 +84,14 @@ int cmd_check(int argc, char **argv) {
     };
     const struct cli_command command = {
         .name = "check",
-        .usage = "[PATH…] [--json]",
+        .usage = "[PATH|NAME…] [--json]",
         .flags = flags,
         .flags_count = 2,
         .settings = true,
         .summary =
             "Finds mistakes in webhooks: Lua syntax, settings, templates, unknown tags, failing hook.tests.",
         .details =
-            "PATH is a file or a directory; the scripts directory when none is given. Exit\nstatus 1 when there is an error; warnings alone are fine."
+            "A NAME is a file's in the scripts directory, which is looked at when none is given. Exit\nstatus 1 when there is an error; warnings alone are fine."
     };
     char **rest;
     int count, status = cli_parse(&command, &c.config, argc, argv, &rest, &count);
@@ -103,7 +103,7 @@ int cmd_check(int argc, char **argv) {
     const char *const *paths = count ? (const char *const *)rest : all;
     if (c.json) fputs("[", stdout);
     for (int i = 0; i < (count ? count : 1) && status < 0; i++)
-        if (tryout_each_file(paths[i], check_file, &c, &fail) != OK)
+        if (tryout_each_file(&c.config, paths[i], check_file, &c, &fail) != OK)
             status = cli_fail(EXIT_USAGE, &fail);
     if (c.json) puts("\n]");
     tryout_close(c.tryout);

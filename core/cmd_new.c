@@ -114,10 +114,10 @@ int cmd_new(int argc, char **argv) {
         config_deinit(&config);
         return status;
     }
-    if (count != 1 || !is_name(rest[0])) {
+    if (count != 1 || editor || !is_name(rest[0])) {
         config_deinit(&config);
-        return cli_say(EXIT_USAGE,
-                       "new takes one NAME: lower-case letters, digits, _ and -, at most 64");
+        return cli_say(EXIT_USAGE, "new takes --editor, or one NAME: lower-case letters, digits, "
+                                   "_ and -, at most 64, not ending in _test");
     }
     struct buf text;
     buf_init(&text, STARTER_MAX);

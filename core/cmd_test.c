@@ -107,7 +107,7 @@ static int run_once(struct test *t, const char *path) {
     t->passed = t->failed = 0;
     t->tryout = tryout_open(&t->config, &fail);
     if (!t->tryout) return cli_fail(EXIT_STORE, &fail);
-    enum err err = tryout_each_file(path, test_file, t, &fail);
+    enum err err = tryout_each_file(&t->config, path, test_file, t, &fail);
     tryout_close(t->tryout);
     if (err != OK) return cli_fail(EXIT_USAGE, &fail);
     if (t->tap) printf("1..%u\n", t->passed + t->failed);
@@ -160,7 +160,7 @@ int cmd_test(int argc, char **argv) {
     };
     const struct cli_command command = {
         .name = "test",
-        .usage = "[PATH] [--tap] [--watch]",
+        .usage = "[PATH|NAME] [--tap|--json] [--watch]",
         .flags = flags,
         .flags_count = 3,
         .settings = true,
@@ -170,7 +170,7 @@ int cmd_test(int argc, char **argv) {
     char **rest;
     int count, status = cli_parse(&command, &t.config, argc, argv, &rest, &count);
     if (status >= 0) return status;
-    if (count > 1) return cli_say(EXIT_USAGE, "test takes one PATH");
+    if (count > 1) return cli_say(EXIT_USAGE, "test takes one PATH or NAME");
     const char *path = count ? rest[0] : t.config.scripts;
     status = run_once(&t, path);
     if (t.watch && status <= EXIT_FINDINGS) status = watch(&t, path);

@@ -57,10 +57,11 @@ bool tryout_profile(struct tryout *tryout, struct hook *hook, struct slice event
 
 // "crm" → SCRIPTS/crm.lua; a path stays a path. `out` is NUL-terminated.
 void tryout_path(const struct config *config, const char *hook, char *out, size_t size);
-// Calls back for `path`, or for every webhook of the directory `path` in order of names;
-// NAME_test.lua files and hidden files are none. ERR_NOTFOUND when it is not there.
-enum err tryout_each_file(const char *path, void (*one)(void *user, const char *file), void *user,
-                          struct fail *fail);
+// Calls back for `path`, for every webhook of the directory `path` in order of names
+// (NAME_test.lua files and hidden files are none), or for the webhook that has this name.
+// ERR_NOTFOUND when it is not there.
+enum err tryout_each_file(const struct config *config, const char *path,
+                          void (*one)(void *user, const char *file), void *user, struct fail *fail);
 // Findings as "file:line:column: error: text" on standard error; `user` is the path (const char *).
 void tryout_print_finding(void *user, const struct hook_finding *finding);
 // Appends a result as render --json shows it: {"method","url","headers":[[name,value]…],"body",

@@ -20,19 +20,27 @@ static int is_webhook(const struct dirent *entry) {
     return name.p[0] != '.' && slice_ends(name, S(".lua")) && !slice_ends(name, S("_test.lua"));
 }
 
-enum err tryout_each_file(const char *path, void (*one)(void *user, const char *file), void *user,
+enum err tryout_each_file(const struct config *config, const char *path,
+                          void (*one)(void *user, const char *file), void *user,
                           struct fail *fail) {
     struct stat st;
     struct dirent **entries = NULL;
-    if (stat(path, &st) != 0)
-        return fail_set(fail, ERR_NOTFOUND, 0, "no_such_file", "%s: %s", path, strerror(errno));
+    char named[4400];
+    if (stat(path, &st) != 0) {
+        int problem = errno;
+        tryout_path(config, path, named, sizeof named);
+        if (stat(named, &st) != 0)
+            return fail_set(fail, ERR_NOTFOUND, 0, "no_such_file", "%s: %s", path,
+                            strerror(problem));
+        path = named;
+    }
     if (!S_ISDIR(st.st_mode)) {
         one(user, path);
         return OK;
     }
     int count = scandir(path, &entries, is_webhook, alphasort);
     for (int i = 0; i < count; i++) {
-        char file[4096];
+        char file[4700];
         snprintf(file, sizeof file, "%s/%s", path, entries[i]->d_name);
         one(user, file);
         free(entries[i]);

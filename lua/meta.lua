@@ -67,13 +67,34 @@ end
 
 local function add_hook(out)
   out[#out + 1] = [[
+---What a webhook asks of a receiver. [TAG] is replaced by the event's value.
+---@class tuma.hook.request
+---@field method? string POST when not said
+---@field format? "json"|"form"|"raw"
+---@field url string
+---@field headers? table<string, string>
+---@field body? string|table a template; for a form also a table of field to template
+
 ---A webhook's file returns one of these.
 ---@class tuma.hook
----@field on string[] event types, exact or "call.*"
+---@field on string|string[] event types, exact or "call.*"
 ---@field org? string only this organization's events
 ---@field when? table<string, string|table> conditions decided without the script
----@field request table method, format, url, headers, body
+---@field request tuma.hook.request
+---@field missing? "keep"|"empty"|"null"|"omit"|"fail" what becomes of a tag without a value
+---@field timeout? number seconds for an attempt
+---@field connect_timeout? number seconds of them for the connection
+---@field retry? string|number[]|table "standard", "none", seconds, or { base, factor, max, attempts }
+---@field rate? string "50/s burst 5"
+---@field concurrency? integer attempts under way at once
+---@field order_by? string deliveries with the same text go one after another
+---@field breaker? table|false { failures, cooldown, cooldown_max }
+---@field sign? table { scheme = "standard"|"hex"|"github"|"stripe", secret, header }
+---@field auth? table type "basic", "bearer", "oauth2" or "mtls"; user, secret, url, client, scope
 ---@field secrets? string[] secrets that secret.get may read
+---@field on_script_error? "hold"|"send"|"drop"
+---@field enabled? boolean
+---@field description? string
 ---@field filter? fun(event: tuma.event): boolean?, string?
 ---@field tags? fun(event: tuma.event): table?
 ---@field transform? fun(event: tuma.event, request: tuma.request): tuma.request|table|nil
@@ -105,7 +126,10 @@ local function luacheck(api)
     out[#out + 1] = "  " .. module[1] .. " = { fields = { " .. quoted(fields) .. " } },"
   end
   out[#out + 1] = "}"
-  out[#out + 1] = "self = false"
+  -- A stage names all that it gets, and a template's line is as long as its JSON.
+  out[#out + 1] = "unused_args = false"
+  out[#out + 1] = "max_line_length = false"
+  out[#out + 1] = 'exclude_files = { "**/.meta.lua" }'
   return table.concat(out, "\n") .. "\n"
 end
 

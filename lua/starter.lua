@@ -1,5 +1,7 @@
 -- NAME: what this webhook is for, in one line.
 -- `tuma check`, `tuma test` and `tuma render NAME --event FILE` try it without sending anything.
+-- `tuma new --editor` lets an editor complete what stands here.
+---@type tuma.hook
 local hook = {
   -- Which events: exact names, or "call.*". `tuma events` lists them.
   on = { "call.completed" },

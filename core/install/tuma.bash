@@ -10,8 +10,8 @@ _tuma() {
         case $command in
             token) verbs="create list revoke" ;;
             secret) verbs="set list remove" ;;
-            scripts) verbs="list show top profile release pause resume" ;;
-            bench) verbs="template events scripts store" ;;
+            scripts) verbs="list show top profile pause resume disable release" ;;
+            bench) verbs="template events scripts store courier" ;;
         esac
         COMPREPLY=($(compgen -W "$verbs" -- "$word"))
     else

@@ -1,5 +1,7 @@
 """The commands as a person meets them: what they print, what they refuse, how they exit."""
 import json
+import re
+import shutil
 import subprocess
 
 from harness import ROOT, TUMA, Workspace, check, equal, main, until
@@ -93,8 +95,30 @@ def test_new_writes_a_webhook_that_checks_clean_and_overwrites_nothing():
             refuses(w.tuma("new", name), 2, "lower-case letters")
         equal(w.tuma("new", "--editor").returncode, 0)
         equal(w.tuma("new", "--editor").returncode, 0, "made again")
-        check("---@class" in (w.scripts / ".meta.lua").read_text(), "no classes for the editor")
-        check("globals" in (w.scripts / ".luacheckrc").read_text(), "no globals for luacheck")
+        refuses(w.tuma("new", "--editor", "other"), 2, "takes --editor, or one NAME")
+        equal(w.tuma("check", "first-hook").stdout, "1 file checked: 0 errors, 0 warnings\n")
+        equal(w.tuma("test", "first-hook").stdout.splitlines()[-1], "2 passed, 0 failed")
+        refuses(w.tuma("test", "second-hook"), 2, "second-hook: No such file or directory")
+
+
+def test_the_editors_files_know_every_setting_tag_and_global():
+    with Workspace() as w:
+        equal(w.tuma("new", "--editor").returncode, 0)
+        meta = (w.scripts / ".meta.lua").read_text()
+        keys = re.search(r"names\[\] = {([^}]*)}", (ROOT / "core/hook_build.c").read_text().split("void check_top_keys")[1])[1]
+        for key in set(re.findall(r'"(\w+)"', keys)) - {"stages", "remarks"}:
+            check(re.search(rf"^---@field {key}\?? ", meta, re.M), f"{key} is no field of tuma.hook")
+        for tag in json.loads(w.tuma("tags", "--json").stdout)["tags"]:
+            check(f"---@field {tag['name']} string? {tag['description']}\n" in meta, f"{tag['name']} is not completed")
+        if not shutil.which("luacheck"):
+            return
+        for path in (ROOT / "scripts").glob("*.lua"):
+            shutil.copy(path, w.scripts)
+        done = subprocess.run(["luacheck", "--no-color", "."], cwd=w.scripts, capture_output=True, text=True, timeout=60)
+        equal(done.returncode, 0, done.stdout)
+        w.hook("wrong", "local hook = { on = { 'a.b' } }\nfunction hook.tags(event) return { A = fone.digits('1') + math.flor(1) } end\nreturn hook\n")
+        done = subprocess.run(["luacheck", "--no-color", "wrong.lua"], cwd=w.scripts, capture_output=True, text=True, timeout=60)
+        check("wrong.lua:2:40: accessing undefined variable 'fone'" in done.stdout and "undefined field 'flor'" in done.stdout, done.stdout)
 
 
 def test_check_names_every_finding_with_its_place():
