@@ -13,6 +13,8 @@ static const char *const months[] = { "January",   "February", "March",    "Apri
                                       "May",       "June",     "July",     "August",
                                       "September", "October",  "November", "December" };
 
+static const int64_t YEAR_0_MS = -62167219200000, YEAR_10000_MS = 253402300800000;
+
 // Unix seconds with any fraction; twelve digits and more are milliseconds, since
 // as seconds they would lie past the year 5138.
 static bool read_number(struct slice text, int64_t *ms) {
@@ -34,7 +36,7 @@ static bool read_number(struct slice text, int64_t *ms) {
     }
     *ms = whole >= 12 ? value : value * 1000 + thousandths;
     if (negative) *ms = -*ms;
-    return true;
+    return *ms >= YEAR_0_MS && *ms < YEAR_10000_MS;
 }
 
 static bool read_time(struct slice text, int64_t *ms) {
