@@ -51,7 +51,9 @@ return {
     },
     { "store",
       "This webhook's own keys. They outlive reloads and restarts: 1 MiB in all, 64 KiB a value, 256 "
-      .. "changed keys a call. What a call wrote counts only when the call ends well.",
+      .. "changed keys a call. What a call wrote counts only when the call ends well, and reaches the disk with the "
+      .. "outcome of its delivery. None of it is lost then; but a delivery that was in hand when the engine or its "
+      .. "memory ended runs its stages again, and may count twice.",
       { "get", "(key: string): any", "The value, or nil when there is none or its time is over." },
       { "set", "(key: string, value: any, ttl?: number)",
         "Keeps a value (anything JSON can say) for ttl seconds, or for good. nil deletes." },

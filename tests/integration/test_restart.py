@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import sqlite3
+import threading
 import time
 
 from harness import Receiver, Workspace, check, equal, main, until
@@ -113,6 +114,33 @@ def test_a_large_store_is_checked_after_kill_9():
         check("the store is damaged" in text and "store checked after an unclean stop" in text, text[-2000:])
         engine.post({"id": "last", "type": "call.completed", "tags": {"call_id": "last"}})
         until(lambda: any(b"last" in r["body"] for r in list(receiver.requests)), 20, "a delivery beside the damage")
+
+
+def test_what_a_script_counted_is_not_lost():
+    """a script's counter misses no delivery over kill -9, and counts again only what was in hand"""
+    hangs, seen = threading.Event(), []
+
+    def answer(request):
+        seen.append(json.loads(request["body"]))
+        if seen[-1]["id"] == "0":
+            hangs.wait(30)
+        return 200
+
+    with Workspace() as w, Receiver(answer) as receiver:
+        w.hook("count", 'return { on = "call.*", concurrency = 4, tags = function() return { COUNT = store.incr("n") } end,'
+               f' request = {{ url = "{receiver.url}/x", body = [=[{{"id": "[CALL_ID]", "count": [COUNT]}}]=] }} }}')
+        engine = w.engine()
+        for n in range(3):  # the first stays in hand
+            post(engine, n, 1)
+            until(lambda: len(seen) == n + 1, 20, "a request")
+        until(lambda: engine.states().get("delivered") == 2, 20, "two delivered")
+        engine.process.kill()
+        hangs.set()
+        engine = w.engine()
+        until(lambda: engine.states().get("delivered") == 3, 20, "three delivered")
+        post(engine, 3, 1)
+        last = until(lambda: [r["count"] for r in list(seen) if r["id"] == "3"], 20, "the last one")[0]
+        check(last in (4, 5), f"{last} counted of 4 deliveries, one of them in hand at the kill: {seen}")
 
 
 if __name__ == "__main__":
