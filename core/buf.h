@@ -20,6 +20,10 @@ struct buf {
 // An empty buffer that never holds more than `max` bytes; allocates nothing yet.
 void buf_init(struct buf *buf, size_t max);
 void buf_deinit(struct buf *buf);
+// An empty buffer in the caller's memory, which it never outgrows; nothing to deinit.
+static inline void buf_init_fixed(struct buf *buf, char *room, size_t n) {
+    *buf = (struct buf){ .p = room, .capacity = n, .max = n };
+}
 // Forgets the content and the failure, keeps the memory.
 static inline void buf_clear(struct buf *buf) {
     buf->n = 0;

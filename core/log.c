@@ -1,5 +1,5 @@
 // Structured lines on standard error. Not buffered: after a crash the last
-// line is what matters.
+// line is what matters. They need no memory: when it runs out, that is to be told.
 #include "log.h"
 
 #include <stdarg.h>
@@ -61,8 +61,9 @@ static void add_head(struct buf *line, enum log_level level, const char *message
 
 void log_line(enum log_level level, const char *message, ...) {
     if (level < threshold) return;
+    char room[LINE_MAX_BYTES];
     struct buf line;
-    buf_init(&line, LINE_MAX_BYTES);
+    buf_init_fixed(&line, room, sizeof room);
     add_head(&line, level, message);
     va_list args;
     va_start(args, message);
@@ -73,5 +74,4 @@ void log_line(enum log_level level, const char *message, ...) {
     if (!line.failed && write(STDERR_FILENO, line.p, line.n) < 0) {
         // Nowhere to say it; the engine goes on.
     }
-    buf_deinit(&line);
 }
