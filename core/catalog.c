@@ -120,7 +120,9 @@ static enum err add_tag(struct owned *o, struct json entry, struct fail *fail) {
     if (!err) err = take_text(o, entry, "type", &tag.type, fail);
     if (err) return err;
     if (!tag_name_valid(tag.name)) return refuse(fail, "name must be a tag name such as \"LEAD\"");
-    if (tag_intern(tag.name) == TAG_NONE) return refuse(fail, "there are too many tags");
+    if (tag_intern(tag.name) == TAG_NONE)
+        return tag_count() < TAG_IDS_MAX ? no_memory(fail)
+                                         : refuse(fail, "there are too many tags");
     struct json derived = json_get(entry, "derived");
     if (derived.type > JSON_TRUE) return refuse(fail, "derived is true or false");
     tag.derived = derived.type == JSON_TRUE;

@@ -13,7 +13,7 @@
 
 #include "utf8.h"
 
-enum { STEPS_AT_ONCE = 1000 };
+enum { STEPS_AT_ONCE = 1000, ROOM = 32 * 1024 };
 
 struct run {
     struct slice source;
@@ -22,7 +22,12 @@ struct run {
     struct fail *fail;
     size_t memory;
     long steps;
-    bool slow;
+    bool slow, starved;
+    // LuaJIT does not survive a lua_newstate that gets no memory half way, so what that
+    // takes (12 KB) lies here.
+    char *room;
+    size_t room_n;
+    bool opened;
     // The way to the value that is being written.
     const void *tables[LUADATA_DEPTH_MAX];
     size_t depth;
@@ -30,17 +35,42 @@ struct run {
     size_t path_n;
 };
 
+static bool in_room(const struct run *run, const void *p) {
+    return (uintptr_t)p - (uintptr_t)run->room < ROOM;
+}
+
+static void *take_room(struct run *run, size_t n) {
+    size_t whole = (n + 15) & ~(size_t)15;
+    if (run->opened || whole > ROOM - run->room_n) return NULL;
+    run->room_n += whole;
+    return run->room + run->room_n - whole;
+}
+
+// As realloc, whether the block lies in the room or not.
+static void *move_block(struct run *run, void *old, size_t old_n, size_t n) {
+    bool roomy = in_room(run, old);
+    if (roomy && n <= old_n) return old;
+    void *p = !old || roomy ? take_room(run, n) : NULL;
+    if (!p) p = realloc(roomy ? NULL : old, n);
+    if (p && roomy) memcpy(p, old, old_n);
+    return p;
+}
+
 static void *allocate(void *user, void *old, size_t old_n, size_t n) {
     struct run *run = user;
     if (!old) old_n = 0;
-    if (n > old_n && n - old_n > LUADATA_MEMORY_MAX - run->memory) return NULL;
+    if (n > old_n && n - old_n > LUADATA_MEMORY_MAX - run->memory) {
+        run->starved = true;
+        return NULL;
+    }
     if (!n) {
-        free(old);
+        if (!in_room(run, old)) free(old);
         run->memory -= old_n;
         return NULL;
     }
-    void *p = realloc(old, n);
+    void *p = move_block(run, old, old_n, n);
     if (p) run->memory += n - old_n;
+    run->starved = run->starved || !p;
     return p;
 }
 
@@ -238,10 +268,11 @@ static unsigned line_in(const char *message, const char *name) {
 
 static enum err explain(lua_State *L, int status, struct run *run) {
     struct fail *fail = run->fail;
-    const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-    if (status == LUA_ERRMEM)
-        return fail_set(fail, ERR_NOMEM, 0, "no_memory", "%s: needs more than %d MiB", run->name,
+    if (status == LUA_ERRMEM || run->starved) // in the parser it is an error like others
+        return fail_set(fail, ERR_NOMEM, 0, "no_memory",
+                        "%s: no memory, or it needs more than %d MiB", run->name,
                         LUADATA_MEMORY_MAX / (1024 * 1024));
+    const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
     if (!message) // refuse_value has said it; else the file raised something that is no text
         return fail && fail->code ? fail->code
                                   : fail_set(fail, ERR_INPUT, 0, "bad_lua",
@@ -260,12 +291,16 @@ enum err luadata_eval(struct slice source, const char *name, struct buf *out, st
     if (fail) *fail = (struct fail){ .code = OK };
     if (source.n > LUADATA_BYTES_MAX)
         return fail_set(fail, ERR_LIMIT, 0, "too_large", "%s: longer than 1 MiB", name);
-    lua_State *L = lua_newstate(allocate, &run);
-    if (!L) return fail_set(fail, ERR_NOMEM, 0, "no_memory", "%s: no memory for Lua", name);
-    int status = lua_cpcall(L, run_protected, NULL);
+    run.room = malloc(ROOM);
+    lua_State *L = run.room ? lua_newstate(allocate, &run) : NULL;
+    run.opened = true;
+    int status = L ? lua_cpcall(L, run_protected, NULL) : LUA_ERRMEM;
     enum err err = status ? explain(L, status, &run) : OK;
-    lua_close(L);
-    if (!err && out->failed)
+    if (L) lua_close(L);
+    free(run.room);
+    if (!err && out->no_memory)
+        err = fail_set(fail, ERR_NOMEM, 0, "no_memory", "%s: no memory for the data", name);
+    else if (!err && out->failed)
         err = fail_set(fail, ERR_LIMIT, 0, "too_large", "%s: the data is too large", name);
     return err;
 }

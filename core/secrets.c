@@ -200,7 +200,10 @@ struct secrets *secrets_open(const char *dir, const char *key_file, struct fail 
     struct secrets *s = calloc(1, sizeof *s);
     if (s) s->dir = strdup(dir);
     if (s && key_file) s->key_file = strdup(key_file);
-    if (s && s->dir && secrets_reload(s, fail) == OK) return s;
+    if (!s || !s->dir || (key_file && !s->key_file))
+        fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for the secrets");
+    else if (secrets_reload(s, fail) == OK)
+        return s;
     if (s) secrets_close(s);
     return NULL;
 }
