@@ -54,6 +54,12 @@ int cli_fail(int status, const struct fail *fail) {
     return cli_say(status, "%s", fail->text[0] ? fail->text : fail->type);
 }
 
+void cli_print(const struct buf *out) {
+    if (out->no_memory) fail_no_memory("the output");
+    if (out->failed) exit(cli_say(EXIT_FINDINGS, "the output is too large"));
+    fwrite(out->p, 1, out->n, stdout);
+}
+
 static bool parse_seconds(const char *text, int64_t *ms) {
     static const struct {
         char unit;
@@ -68,10 +74,14 @@ static bool parse_seconds(const char *text, int64_t *ms) {
     return true;
 }
 
+static bool is_bool(const char *value) {
+    return !strcmp(value, "true") || !strcmp(value, "false");
+}
+
 static bool set_flag(const struct cli_flag *flag, const char *value) {
     char *end;
     switch (flag->kind) {
-    case CLI_SWITCH: *(bool *)flag->to = true; return true;
+    case CLI_SWITCH: *(bool *)flag->to = !strcmp(value, "true"); return is_bool(value);
     case CLI_TEXT: *(const char **)flag->to = value; return true;
     case CLI_SECONDS: return parse_seconds(value, flag->to);
     case CLI_INT: break;
@@ -129,8 +139,10 @@ static int take_flag(struct parse *p, int argc, char **argv, int *at) {
     const struct setting *setting =
         flag || !p->command->settings ? NULL : config_find(negated ? name + 3 : name);
     bool file = p->command->settings && strcmp(name, "config") == 0;
-    if (!flag && !setting && !file) return unknown_flag(p->command, name);
     bool is_switch = flag ? flag->kind == CLI_SWITCH : setting && setting->kind == SETTING_BOOL;
+    if ((!flag && !setting && !file) || (negated && !is_switch))
+        return unknown_flag(p->command, name);
+    if (negated && value) return cli_say(EXIT_USAGE, "--%s takes no value", name);
     if (is_switch && !value) value = negated ? "false" : "true";
     if (!value && *at + 1 >= argc) return cli_say(EXIT_USAGE, "--%s takes a value", name);
     if (!value) value = argv[++*at];
@@ -141,9 +153,10 @@ static int take_flag(struct parse *p, int argc, char **argv, int *at) {
         p->settings[p->settings_count].name = setting->name;
         p->settings[p->settings_count++].value = value;
     } else if (!set_flag(flag, value)) {
-        return cli_say(EXIT_USAGE, "--%s takes %s, not \"%s\"", name,
-                       flag->kind == CLI_INT ? "a whole number" : "a duration like 90s or 5m",
-                       value);
+        static const char *const wanted[] = { [CLI_SWITCH] = "true or false",
+                                              [CLI_INT] = "a whole number",
+                                              [CLI_SECONDS] = "a duration like 90s or 5m" };
+        return cli_say(EXIT_USAGE, "--%s takes %s, not \"%s\"", name, wanted[flag->kind], value);
     }
     return -1;
 }
@@ -238,15 +251,21 @@ char *cli_read_file(const char *path, size_t max, size_t *n, struct fail *fail) 
         text = bigger;
         capacity *= 2;
     }
-    bool broken = ferror(file) != 0;
+    int broken = ferror(file) ? errno : 0;
     if (file != stdin) fclose(file);
     if (text && !broken && used <= max) {
         text[used] = '\0';
         *n = used;
         return text;
     }
-    fail_set(fail, text && used > max ? ERR_LIMIT : ERR_IO, 0, "unreadable", "%s: %s", path,
-             broken ? strerror(errno) : "too large");
+    fail_set(fail,
+             !text    ? ERR_NOMEM
+             : broken ? ERR_IO
+                      : ERR_LIMIT,
+             0, "unreadable", "%s: %s", path,
+             !text    ? "no memory to read it"
+             : broken ? strerror(broken)
+                      : "too large");
     free(text);
     return NULL;
 }

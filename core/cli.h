@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "buf.h"
 #include "config.h"
 #include "fail.h"
 #include "slice.h"
@@ -49,6 +50,10 @@ int cli_parse(const struct cli_command *command, struct config *config, int argc
 // "tuma: text" on standard error, and `status` back.
 int cli_fail(int status, const struct fail *fail);
 int cli_say(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// Prints what a buffer holds. One that is cut short, for want of memory or room, is not
+// printed: that is said, and the command ends.
+void cli_print(const struct buf *out);
 
 // True when `fd` is a terminal and NO_COLOR is unset: colour and progress are for people.
 bool cli_fancy(int fd);

@@ -33,7 +33,7 @@ static void print_finding(struct check *c, bool error, unsigned line, unsigned c
                error ? "error" : "warning");
     buf_json(&out, text);
     buf_byte(&out, '}');
-    fwrite(out.p, 1, out.n, stdout);
+    cli_print(&out);
     buf_deinit(&out);
     c->any = true;
 }

@@ -69,7 +69,7 @@ static void print_json(const struct event *event, bool changed, const struct try
     buf_add(out, S(",\"after\":"));
     tryout_json(after, arena, out);
     buf_add(out, S("}\n"));
-    fwrite(out->p, 1, out->n, stdout);
+    cli_print(out);
 }
 
 static void compare(struct diff *d, struct event *event) {

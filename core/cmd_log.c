@@ -104,7 +104,7 @@ static void print_json(const struct store_delivery *d) {
         buf_json(&out, texts[i].value);
     }
     buf_add(&out, S("}\n"));
-    fwrite(out.p, 1, out.n, stdout);
+    cli_print(&out);
     buf_deinit(&out);
 }
 
@@ -310,8 +310,7 @@ static int show(struct store_reader *reader, const char *id, bool json) {
     else if (!s.found)
         status = cli_say(EXIT_FINDINGS, "there is no delivery %s", id);
     else if (json)
-        buf_add(&s.out, s.attempts ? S("]}\n") : S(",\"attempts\":[]}\n")),
-            fwrite(s.out.p, 1, s.out.n, stdout);
+        buf_add(&s.out, s.attempts ? S("]}\n") : S(",\"attempts\":[]}\n")), cli_print(&s.out);
     else
         print_safely(buf_slice(&s.out));
     arena_deinit(&s.arena);

@@ -25,7 +25,7 @@ static int print_result(const struct tryout_result *r, const char *path, bool js
     if (json) {
         buf_init(&out, 32 * 1024 * 1024);
         tryout_json(r, arena, &out);
-        fwrite(out.p, 1, out.n, stdout);
+        cli_print(&out);
         putchar('\n');
         buf_deinit(&out);
         return failed ? EXIT_FINDINGS : EXIT_OK;

@@ -129,7 +129,7 @@ static void print_key(void *to, const struct script_kv *kv) {
         buf_json(&out, kv->key);
         buf_printf(&out, ":{\"value\":%.*s%s%s%s}", SLICE_FMT(kv->value),
                    *time ? ",\"expires\":\"" : "", time, *time ? "\"" : "");
-        fwrite(out.p, 1, out.n, stdout);
+        cli_print(&out);
         buf_deinit(&out);
     }
     keys->count++;

@@ -37,7 +37,7 @@ static void print_test(struct test *t, struct slice hook, struct slice name, boo
         buf_printf(&out, ",\"ok\":%s,\"message\":", ok ? "true" : "false");
         buf_json(&out, message);
         buf_add(&out, S("}\n"));
-        fwrite(out.p, 1, out.n, stdout);
+        cli_print(&out);
         buf_deinit(&out);
     } else if (t->tap) {
         printf("%sok %u - %.*s: %.*s\n", ok ? "" : "not ", t->passed + t->failed, SLICE_FMT(hook),

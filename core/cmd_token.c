@@ -171,7 +171,8 @@ static void print_token(void *user, struct slice id, struct slice label, struct 
     buf_json(&out, label);
     buf_printf(&out, ",\"created\":\"%s\",\"expires\":", created);
     buf_printf(&out, expires_ms ? "\"%s\"}" : "null}", expires);
-    puts(out.p ? (buf_byte(&out, '\0'), out.p) : "");
+    buf_byte(&out, '\n');
+    cli_print(&out);
     buf_deinit(&out);
 }
 

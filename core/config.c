@@ -105,8 +105,8 @@ static enum err set_number(void *to, const struct setting *s, const char *value,
     char *end;
     errno = 0;
     double number = strtod(value, &end);
-    bool whole = s->kind == SETTING_NUMBER || number == (double)(int64_t)number;
-    if (!*value || *end || errno || !(number >= s->min && number <= s->max) || !whole)
+    bool within = *value && !*end && !errno && number >= s->min && number <= s->max;
+    if (!within || (s->kind == SETTING_INT && number != (double)(int64_t)number))
         return fail_set(fail, ERR_INPUT, 0, "bad_setting",
                         "%s is a %s from %.0f to %.0f, not \"%s\"", s->name,
                         s->kind == SETTING_INT ? "whole number" : "number", s->min, s->max, value);

@@ -114,6 +114,7 @@ static void on_loaded(void *user, const struct script_loaded *loaded) {
     load->input.version = loaded->version;
     load->input.source = loaded->source; // with the shared files it uses
     load->hook = hook_new(&load->input, load->found, load->user, &fail);
+    if (fail.code == ERR_NOMEM) report(load, 0, fail.text); // no finding of the file's
 }
 
 static struct hook *load_text(struct load *load, struct slice source) {
