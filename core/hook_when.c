@@ -41,8 +41,13 @@ static const struct slice operator_names[OPERATORS] = {
     [ABSENT] = { "absent", 6 },
 };
 
+// EVENT and its like are on every event, but among no event's tags.
+enum source { OF_TAGS, OF_TYPE, OF_ID, FIXED };
+
 struct hook_condition {
     uint16_t tag;
+    enum source source;
+    struct slice fixed;
     enum operator operator;
     struct slice *values;
     size_t values_count;
@@ -69,21 +74,30 @@ static bool orders(enum operator operator, double left, double right) {
     }
 }
 
-static bool is_among(const struct hook_condition *c, struct slice text) {
+static bool meets(enum operator operator, struct slice text, struct slice value) {
+    switch (operator) {
+    case STARTS: return slice_starts(text, value);
+    case ENDS: return slice_ends(text, value);
+    case CONTAINS: return memmem(text.p, text.n, value.p, value.n) != NULL;
+    default: return slice_eq(text, value);
+    }
+}
+
+static bool meets_any(const struct hook_condition *c, struct slice text) {
     for (size_t i = 0; i < c->values_count; i++)
-        if (slice_eq(c->values[i], text)) return true;
+        if (meets(c->operator, text, c->values[i])) return true;
     return false;
 }
 
 static bool value_holds(const struct hook_condition *c, struct slice text) {
     switch (c->operator) {
     case IS:
-    case IN: return is_among(c, text);
+    case IN:
+    case STARTS:
+    case ENDS:
+    case CONTAINS: return meets_any(c, text);
     case IS_NOT:
-    case NOT_IN: return !is_among(c, text);
-    case STARTS: return slice_starts(text, c->values[0]);
-    case ENDS: return slice_ends(text, c->values[0]);
-    case CONTAINS: return memmem(text.p, text.n, c->values[0].p, c->values[0].n) != NULL;
+    case NOT_IN: return !meets_any(c, text);
     case PRESENT: return true;
     case ABSENT: return false;
     default: return orders(c->operator, to_number(text), c->number);
@@ -91,6 +105,8 @@ static bool value_holds(const struct hook_condition *c, struct slice text) {
 }
 
 static bool condition_holds(const struct hook_condition *c, const struct event *event) {
+    if (c->source == FIXED) return value_holds(c, c->fixed);
+    if (c->source != OF_TAGS) return value_holds(c, c->source == OF_ID ? event->id : event->type);
     struct tag_value value = tag_set_get(&event->tags, c->tag);
     if (value.kind == TAG_ABSENT)
         return c->operator== ABSENT || c->operator== IS_NOT || c->operator== NOT_IN;
@@ -161,10 +177,21 @@ static void read_list(struct hook_build *b, struct hook_condition *c, struct sli
     check_values(b, c, tag);
 }
 
+// The engine's own tags come before an event's, as they do in a template.
+static void read_source(const struct hook_build *b, struct hook_condition *c, struct slice tag) {
+    c->tag = tag_intern(tag);
+    if (slice_eq(tag, S("EVENT"))) c->source = OF_TYPE;
+    if (slice_eq(tag, S("EVENT_ID"))) c->source = OF_ID;
+    bool name = slice_eq(tag, S("WEBHOOK_ID"));
+    if (!name && !slice_eq(tag, S("ATTEMPT"))) return;
+    c->source = FIXED;
+    c->fixed = name ? b->hook->name : S("1"); // conditions are for the first attempt
+}
+
 static void read_condition(struct hook_build *b, struct slice tag, struct json value) {
     struct hook_condition *c = arena_zalloc(&b->hook->arena, 1, sizeof *c);
     if (!c) return;
-    c->tag = tag_intern(tag);
+    read_source(b, c, tag);
     if (value.type == JSON_ARRAY) {
         read_list(b, c, tag, value);
     } else if (value.type == JSON_OBJECT || value.type == JSON_NULL) {

@@ -216,7 +216,19 @@ static void events_are_chosen_by_type_org_and_when(void) {
     CHECK(wants(WHEN("\"A\":[\"absent\"]"), EVENT("\"B\":1")));
     CHECK(!wants(WHEN("\"A\":[\"present\"]"), EVENT("\"B\":1")));
     CHECK(wants(WHEN("\"A\":[\"starts\",\"a\\\"b\"]"), EVENT("\"A\":\"a\\\"bc\"")));
+    CHECK(wants(WHEN("\"A\":[\"starts\",\"x\",\"b\"]"), EVENT("\"A\":\"bc\"")));
+    CHECK(wants(WHEN("\"A\":[\"ends\",\"x\",\"c\"]"), EVENT("\"A\":\"bc\"")));
+    CHECK(!wants(WHEN("\"A\":[\"contains\",\"x\",\"y\"]"), EVENT("\"A\":\"bc\"")));
     CHECK(!wants(WHEN("\"A\":\"1\",\"B\":\"2\""), EVENT("\"A\":\"1\",\"B\":\"3\"")));
+}
+
+static void when_knows_the_tags_that_are_on_every_event(void) {
+    CHECK(wants(WHEN("\"EVENT\":\"call.completed\""), EVENT("")));
+    CHECK(wants(WHEN("\"EVENT\":\"call.completed\""), EVENT("\"EVENT\":\"mine\"")));
+    CHECK(!wants(WHEN("\"EVENT\":[\"ends\",\".hangup\"]"), EVENT("")));
+    CHECK(wants(WHEN("\"EVENT_ID\":[\"starts\",\"evt_\"]"), EVENT("")));
+    CHECK(!wants(WHEN("\"WEBHOOK_ID\":[\"absent\"]"), EVENT("")));
+    CHECK(wants(WHEN("\"ATTEMPT\":[\"<\",2]"), EVENT("")));
 }
 
 static void a_request_is_rendered_with_its_content_type(void) {
@@ -311,6 +323,7 @@ static const struct check_case cases[] = {
     { "a key that stands twice has its place", key_that_stands_twice_has_its_place },
     { "tags are checked against the catalogue", tags_are_checked_against_the_catalogue },
     { "events are chosen by type, org and when", events_are_chosen_by_type_org_and_when },
+    { "when knows the tags that are on every event", when_knows_the_tags_that_are_on_every_event },
     { "a request is rendered with its content type", a_request_is_rendered_with_its_content_type },
     { "secrets are collected once", secrets_are_collected_once },
     { "a set finds by name and by event", a_set_finds_by_name_and_by_event },
