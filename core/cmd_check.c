@@ -42,8 +42,9 @@ static void on_finding(void *user, const struct hook_finding *f) {
     print_finding(user, f->error, f->line, f->column, slice_str(f->text));
 }
 
-// A failed test is an error at the file's head: {"tests":[{"name","ok","message"}]}.
-static void report_tests(struct check *c, struct slice report, struct arena *arena) {
+// A failed test is an error where its name stands: {"tests":[{"name","ok","message"}]}.
+static void report_tests(struct check *c, const struct hook *hook, struct slice report,
+                         struct arena *arena) {
     struct json test, tests = json_get(json_root(report), "tests");
     if (json_check(report, (struct json_limits){ .depth_max = 32 }, NULL) != OK ||
         tests.type != JSON_ARRAY) {
@@ -55,7 +56,7 @@ static void report_tests(struct check *c, struct slice report, struct arena *are
         struct slice name = json_text(json_get(test, "name"), arena),
                      message = json_text(json_get(test, "message"), arena);
         print_finding(
-            c, true, 1, 1,
+            c, true, hook_test_line(hook, name), 1,
             arena_printf(arena, "test \"%.*s\": %.*s", SLICE_FMT(name), SLICE_FMT(message)));
     }
 }
@@ -71,7 +72,7 @@ static void check_file(void *user, const char *path) {
     arena_init(&arena, 16 * 1024 * 1024);
     if (hook->tests.n && !c->no_tests &&
         !tryout_test(c->tryout, hook, slice("", 0), &arena, &report))
-        report_tests(c, report, &arena);
+        report_tests(c, hook, report, &arena);
     arena_deinit(&arena);
     hook_unref(hook);
 }

@@ -82,15 +82,23 @@ static void on_finding(void *user, const struct hook_finding *f) {
 
 static void test_file(void *user, const char *path) {
     struct test *t = user;
-    char beside[4200];
+    char beside[4200], file[4200];
     size_t n = 0;
     struct fail fail = { 0 };
     struct arena arena;
     struct slice report = { 0 };
+    // The tests of a webhook may be named in its stead.
+    bool tests = slice_ends(slice_str(path), S("_test.lua"));
+    size_t suffix = tests                                    ? 9
+                    : slice_ends(slice_str(path), S(".lua")) ? 4
+                                                             : 0,
+           stem = strlen(path) - suffix;
+    snprintf(file, sizeof file, "%.*s.lua", (int)stem, path);
+    if (tests) path = file;
     struct findings findings = { t, cli_stem(path) };
     struct hook *hook = tryout_load(t->tryout, path, on_finding, &findings);
     if (!hook) return;
-    snprintf(beside, sizeof beside, "%.*s_test.lua", (int)(strlen(path) - 4), path);
+    snprintf(beside, sizeof beside, "%.*s_test.lua", (int)stem, path);
     char *source = cli_read_file(beside, 1024 * 1024, &n, &fail);
     arena_init(&arena, 16 * 1024 * 1024);
     if (hook->tests.n || source) {

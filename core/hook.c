@@ -100,3 +100,20 @@ enum err hook_render(const struct hook *hook, const struct tag_set *tags, struct
     }
     return err == OK ? request_check(request, hook->url_authority, fail) : err;
 }
+
+unsigned hook_test_line(const struct hook *hook, struct slice name) {
+    struct slice source = hook->source;
+    const char *hit = source.p;
+    unsigned line = 1;
+    while (name.n && (hit = memmem(hit, source.n - (size_t)(hit - source.p), name.p, name.n))) {
+        const char *end = hit + name.n;
+        bool quoted = hit > source.p && end < source.p + source.n && strchr("\"'", hit[-1]) &&
+                      hit[-1] == *end;
+        if (quoted) {
+            for (const char *p = source.p; p < hit; p++) line += *p == '\n';
+            return line;
+        }
+        hit++;
+    }
+    return line;
+}

@@ -148,4 +148,7 @@ struct hook *hook_set_find(const struct hook_set *set, struct slice name);
 void hook_set_match(const struct hook_set *set, const struct event *event,
                     void (*one)(void *user, struct hook *hook), void *user);
 
+// The line in which the name of a test stands between quotes, else the first.
+unsigned hook_test_line(const struct hook *hook, struct slice name);
+
 #endif

@@ -70,26 +70,9 @@ static void adopt(struct registry_entry *entry, struct hook *hook) {
 
 // --- tests before a version goes live ---
 
-// The line in which a test's name stands between quotes, else the first.
-static unsigned line_of_test(struct slice source, struct slice name) {
-    const char *hit = source.p;
-    unsigned line = 1;
-    while (name.n && (hit = memmem(hit, source.n - (size_t)(hit - source.p), name.p, name.n))) {
-        const char *end = hit + name.n;
-        bool quoted = hit > source.p && end < source.p + source.n && strchr("\"'", hit[-1]) &&
-                      hit[-1] == *end;
-        if (quoted) {
-            for (const char *p = source.p; p < hit; p++) line += *p == '\n';
-            return line;
-        }
-        hit++;
-    }
-    return line;
-}
-
 // The first failed test of a report.
-static void describe_failure(struct registry_entry *entry, struct slice source, struct slice report,
-                             char *text, size_t room) {
+static void describe_failure(struct registry_entry *entry, const struct hook *hook,
+                             struct slice report, char *text, size_t room) {
     struct arena arena;
     struct json test;
     size_t at = 0;
@@ -102,7 +85,7 @@ static void describe_failure(struct registry_entry *entry, struct slice source, 
         break;
     }
     snprintf(text, room, "%s:%u: test \"%.*s\" failed: %.*s", entry->path,
-             line_of_test(source, name), SLICE_FMT(name), SLICE_FMT(message));
+             hook_test_line(hook, name), SLICE_FMT(name), SLICE_FMT(message));
     arena_deinit(&arena);
 }
 
@@ -114,7 +97,7 @@ static void on_tested(void *user, bool ok, struct slice report) {
         adopt(entry, hook);
     } else {
         char text[1024];
-        describe_failure(entry, hook->source, report, text, sizeof text);
+        describe_failure(entry, hook, report, text, sizeof text);
         hook_unref(hook);
         if (!entry->gone && !entry->registry->closing) set_error(entry, text);
     }
@@ -266,8 +249,8 @@ void registry_advance(struct registry *registry) {
     bool done = !registry->in_flight && list_empty(&registry->to_load);
     bool well = !registry->retrying && !registry->look_again;
     // what is pending for the others does not wait for ever; events do (registry_is_whole)
-    bool enough = well || registry->published || registry->retries >= REGISTRY_RETRIES_MAX;
-    if (done && well) registry->retries = 0;
+    bool enough = well || registry->published || registry_is_short_long(registry);
+    if (done && well) registry->short_since_ns = 0;
     if (done && well && !registry->whole) registry->whole = registry->dirty = true;
     if (done && enough && (registry->dirty || !registry->published))
         registry_publish(registry);

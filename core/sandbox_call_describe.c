@@ -211,6 +211,7 @@ static void put_stages(struct describe *d, int index) {
 void sandbox_describe(lua_State *L, int index, bool stages, struct buf *out) {
     struct describe d = { .L = L, .out = out, .path = "hook", .path_n = 4 };
     if (!stages) {
+        d.path_n = (size_t)snprintf(d.path, sizeof d.path, "tests");
         put_value(&d, index);
         return;
     }

@@ -25,6 +25,7 @@ struct test {
     int judge_ref;
     struct arena arena; // of one test
     struct json one;
+    size_t passed, failed;
     struct slice actual; // what came of it, as JSON
     struct buf message;  // what the judge said
 };
@@ -284,12 +285,10 @@ static bool took_too_long(const struct test *t) {
     return t->budget_ms && clock_cpu_ns() - t->started_ns > t->budget_ms * 1000000;
 }
 
-static bool run_all(struct test *t, struct slice tests, struct buf *report) {
+static bool run_list(struct test *t, struct slice tests, struct buf *report) {
     struct json list = json_root(tests);
-    size_t at = 0, passed = 0, failed = 0;
-    buf_add(report, S("{\"tests\":["));
-    while (list.type == JSON_ARRAY && json_next(list, &at, NULL, &t->one)) {
-        report_one(t, passed + failed + 1, report) ? passed++ : failed++;
+    for (size_t at = 0; list.type == JSON_ARRAY && json_next(list, &at, NULL, &t->one);) {
+        report_one(t, t->passed + t->failed + 1, report) ? t->passed++ : t->failed++;
         if (!took_too_long(t)) continue;
         char text[100];
         snprintf(text, sizeof text, "they need more than %lld ms of CPU time",
@@ -297,8 +296,15 @@ static bool run_all(struct test *t, struct slice tests, struct buf *report) {
         report_trouble(report, text);
         return false;
     }
-    buf_printf(report, "],\"passed\":%zu,\"failed\":%zu}", passed, failed);
-    return failed == 0 && !report->failed;
+    return true;
+}
+
+// hook.tests, then those of the file beside it.
+static bool run_all(struct test *t, struct slice tests, struct slice more, struct buf *report) {
+    buf_add(report, S("{\"tests\":["));
+    if (!run_list(t, tests, report) || !run_list(t, more, report)) return false;
+    buf_printf(report, "],\"passed\":%zu,\"failed\":%zu}", t->passed, t->failed);
+    return t->failed == 0 && !report->failed;
 }
 
 // The tests of a *_test.lua file: the list that it returns.
@@ -315,7 +321,8 @@ static bool tests_of_file(const struct wire_test *test, const struct wire_hello 
     return script != NULL;
 }
 
-static bool open_and_run(struct test *t, struct slice tests, struct buf *report) {
+static bool open_and_run(struct test *t, struct slice tests, struct slice more,
+                         struct buf *report) {
     t->judge = sandbox_new(JUDGE_MEMORY_MAX);
     struct sandbox_result result = { .end = SANDBOX_OUT_OF_MEMORY, .text = S("no memory") };
     if (t->judge) result = sandbox_protect(t->judge, open_judge, t, JUDGE_MS);
@@ -323,7 +330,7 @@ static bool open_and_run(struct test *t, struct slice tests, struct buf *report)
     char text[256];
     snprintf(text, sizeof text, "%.*s", SLICE_FMT(result.text));
     if (ok)
-        ok = run_all(t, tests, report);
+        ok = run_all(t, tests, more, report);
     else
         report_trouble(report, text);
     sandbox_free(t->judge);
@@ -346,7 +353,7 @@ void sandbox_test(struct sandbox_held *held, const struct wire_test *test,
     } else if (test->source.n && !tests_of_file(test, limits, &tests, &problem)) {
         report_trouble(report, problem.text);
     } else {
-        *ok = open_and_run(&t, test->source.n ? buf_slice(&tests) : test->tests, report);
+        *ok = open_and_run(&t, test->tests, buf_slice(&tests), report);
     }
     buf_deinit(&t.message);
     buf_deinit(&tests);

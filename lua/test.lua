@@ -27,15 +27,22 @@ local function differ(out, path, want, got)
     .. (got == nil and "nothing" or shown(got))
 end
 
+local function sorted(names)
+  local out = {}
+  for name in pairs(names) do out[#out + 1] = name end
+  table.sort(out, function(a, b)
+    if type(a) == "number" and type(b) == "number" then return a < b end
+    return tostring(a) < tostring(b)
+  end)
+  return out
+end
+
 local function compare(out, path, want, got)
   if type(want) ~= "table" or type(got) ~= "table" then
     if want ~= got then differ(out, path, want, got) end
     return
   end
-  local names = {}
-  for name in pairs(want) do names[#names + 1] = name end
-  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(sorted(want)) do
     local step = type(name) == "number" and "[" .. name .. "]" or (path == "" and "" or ".") .. name
     compare(out, path .. step, want[name], got[name])
   end
@@ -73,8 +80,8 @@ local function compare_request(out, path, want, request)
       differ(out, path .. name, want[name], request[name])
     end
   end
-  for name, value in pairs(want.headers or {}) do
-    local got = header(request, name)
+  for _, name in ipairs(sorted(want.headers or {})) do
+    local value, got = want.headers[name], header(request, name)
     if value == false then
       if got then differ(out, path .. "headers." .. name, "absent", got) end
     elseif got ~= tostring(value) then
@@ -131,7 +138,7 @@ local function outcome_text(actual)
 end
 
 local function judge_table(out, expect, actual)
-  for name in pairs(expect) do
+  for _, name in ipairs(sorted(expect)) do
     if not known[name] then out[#out + 1] = "expect has no \"" .. tostring(name) .. "\"" end
   end
   local failed = actual.outcome == "error" or actual.outcome == "render_error"
@@ -176,8 +183,17 @@ local words = {
   fail = { verdict = "fail" },
 }
 
+local parts = { name = true, event = true, response = true, store = true, secrets = true, expect = true }
+
 return function(test, actual)
   local out = {}
+  for _, name in ipairs(sorted(test)) do
+    if not parts[name] then out[#out + 1] = "a test has no \"" .. tostring(name) .. "\"" end
+  end
+  if type(test.event) ~= "table" then
+    out[#out + 1] = "a test has an event: event = { type = \"call.completed\", CALL_ID = \"c1\" }"
+  end
+  if #out > 0 then return table.concat(out, "\n") end
   local expect = test.expect
   if type(expect) == "string" then expect = words[expect] end
   if type(expect) ~= "table" then

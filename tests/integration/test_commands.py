@@ -232,6 +232,52 @@ return hook
         check("wrong.lua:14:1: error: hook.transfrom is a function, and there is no such stage; did you mean transform?" in (out := w.tuma("check").stdout), out)
 
 
+def test_test_runs_both_kinds_of_tests_and_says_what_is_wrong_with_one():
+    with Workspace() as w:
+        w.hook("crm", """local hook = { on = { "call.completed" }, request = { url = "https://x.example/[CALL_ID]", body = [=[{"id": "[CALL_ID]", "n": [1, 2]}]=] } }
+hook.tests = {
+  { name = "inside", event = { type = "call.completed", CALL_ID = "c1" }, expect = { body = { id = "c1" } } },
+}
+return hook""")
+        (w.scripts / "crm_test.lua").write_text("""return {
+  { name = "beside", event = { type = "call.completed", CALL_ID = "c1" },
+    expect = { url = "https://x.example/c2", headers = { B = "b", A = "a" }, body = { id = 1, n = { 1, 3 } } } },
+  { name = "no event", expect = "filtered" },
+  { name = "misspelt", event = { type = "call.completed" }, secret = {}, expect = "sent" },
+}""")
+        for what in ("crm", str(w.scripts), str(w.scripts / "crm_test.lua")):
+            done = w.tuma("test", what)
+            equal(done.returncode, 1, what)
+            equal(done.stdout, """ok   crm: inside
+FAIL crm: beside
+     url
+       - expected "https://x.example/c2"
+       + got      "https://x.example/c1"
+     headers.A
+       - expected "a"
+       + got      nothing
+     headers.B
+       - expected "b"
+       + got      nothing
+     body.id
+       - expected 1
+       + got      "c1"
+     body.n[2]
+       - expected 3
+       + got      2
+FAIL crm: no event
+     a test has an event: event = { type = "call.completed", CALL_ID = "c1" }
+FAIL crm: misspelt
+     a test has no "secret"
+1 passed, 3 failed
+""")
+        tap = w.tuma("test", "crm", "--tap").stdout
+        check(tap.startswith("ok 1 - crm: inside\nnot ok 2 - crm: beside\n# url\n#   - expected ") and tap.endswith("\n1..4\n"), tap)
+        (w.scripts / "crm_test.lua").unlink()
+        w.hook("crm", (w.scripts / "crm.lua").read_text().replace('id = "c1" } }', 'id = "c2" } }'))
+        check(w.tuma("check").stdout.startswith(f'{w.scripts}/crm.lua:3:1: error: test "inside": body.id\n'), "a failed test has its line")
+
+
 def test_diff_shows_what_an_edit_would_change():
     with Workspace() as w:
         sink = w.sink()
