@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <uv.h>
 
 #include "cli.h"
@@ -126,36 +127,83 @@ static int run_once(struct test *t, const char *path) {
 
 // --- Watch mode: again after each change, until a signal ends it ---
 
+// Directories are watched, never files: most editors put a new file in the old one's place.
+// The one above is for a directory that is a symbolic link and is pointed elsewhere.
+enum { FILES, LIB, ABOVE, WATCHES };
+
 struct watch {
     struct test *test;
     const char *path;
+    char dirs[WATCHES][4400];
+    uv_fs_event_t events[WATCHES];
     uv_timer_t settle; // editors write in several steps
 };
 
-static void on_settled(uv_timer_t *timer) {
-    struct watch *w = timer->data;
-    run_once(w->test, w->path);
-}
+static void on_settled(uv_timer_t *timer);
 
 static void on_changed(uv_fs_event_t *event, const char *name, int events, int status) {
     struct watch *w = event->data;
-    (void)name, (void)events;
+    (void)events;
+    bool above = event == &w->events[ABOVE];
+    const char *slash = strrchr(w->dirs[FILES], '/');
+    if (above && (!name || strcmp(name, slash ? slash + 1 : w->dirs[FILES]) != 0)) return;
     if (status == 0) uv_timer_start(&w->settle, on_settled, 50, 0);
+}
+
+// Anew after each run: what a name leads to may be another directory by then.
+static int watch_all(struct watch *w) {
+    int rc = 0;
+    for (int i = 0; i < WATCHES; i++) {
+        uv_fs_event_stop(&w->events[i]);
+        int started = uv_fs_event_start(&w->events[i], on_changed, w->dirs[i], 0);
+        if (i == FILES) rc = started; // the others may not be there
+    }
+    return rc;
+}
+
+static void on_settled(uv_timer_t *timer) {
+    struct watch *w = timer->data;
+    watch_all(w);
+    if (!w->test->tap && !w->test->json) putchar('\n');
+    run_once(w->test, w->path);
+}
+
+static void parent_of(const char *path, char *out, size_t size) {
+    const char *slash = strrchr(path, '/');
+    int n = slash ? (int)(slash - path) : 0;
+    snprintf(out, size, "%.*s", slash ? (n ? n : 1) : 1, slash ? path : ".");
+}
+
+static void name_dirs(struct watch *w) {
+    struct stat st;
+    char file[4400];
+    const struct config *config = &w->test->config;
+    snprintf(file, sizeof file, "%s", w->path);
+    if (stat(file, &st) != 0) tryout_path(config, w->path, file, sizeof file);
+    if (stat(file, &st) == 0 && S_ISDIR(st.st_mode))
+        snprintf(w->dirs[FILES], sizeof *w->dirs, "%.*s",
+                 (int)(strlen(file) - (slice_ends(slice_str(file), S("/")) && file[1])), file);
+    else
+        parent_of(file, w->dirs[FILES], sizeof *w->dirs);
+    snprintf(w->dirs[LIB], sizeof *w->dirs, "%.4000s/lib", config->scripts);
+    parent_of(w->dirs[FILES], w->dirs[ABOVE], sizeof *w->dirs);
 }
 
 static int watch(struct test *t, const char *path) {
     static uv_loop_t loop;
-    static uv_fs_event_t event;
     static struct watch w;
-    w = (struct watch){ .test = t, .path = path };
-    event.data = w.settle.data = &w;
+    w.test = t;
+    w.path = path;
+    name_dirs(&w);
     if (uv_loop_init(&loop)) return cli_say(EXIT_FINDINGS, "no memory for an event loop");
     uv_timer_init(&loop, &w.settle);
     w.settle.data = &w;
-    uv_fs_event_init(&loop, &event);
-    event.data = &w;
-    int rc = uv_fs_event_start(&event, on_changed, path, 0);
-    if (rc != 0) return cli_say(EXIT_USAGE, "%s: %s", path, uv_strerror(rc));
+    for (int i = 0; i < WATCHES; i++) {
+        uv_fs_event_init(&loop, &w.events[i]);
+        w.events[i].data = &w;
+    }
+    int rc = watch_all(&w);
+    if (rc != 0) return cli_say(EXIT_USAGE, "%s: %s", w.dirs[FILES], uv_strerror(rc));
     return uv_run(&loop, UV_RUN_DEFAULT);
 }
 

@@ -278,6 +278,44 @@ FAIL crm: misspelt
         check(w.tuma("check").stdout.startswith(f'{w.scripts}/crm.lua:3:1: error: test "inside": body.id\n'), "a failed test has its line")
 
 
+WATCHED = """local n = require "lib.n"
+local hook = { on = { "call.completed" }, request = { url = "https://x.example/%s" .. n } }
+hook.tests = { { name = "the url", event = { CALL_ID = "c1" }, expect = { url = "https://x.example/one1" } } }
+return hook"""
+
+
+def test_test_watches_through_every_way_of_saving():
+    for name in ("", "crm"):  # the directory, and one webhook of it
+        with Workspace() as w:
+            first, second = w.path / "first", w.path / "second"
+            (first / "lib").mkdir(parents=True)
+            (first / "lib/n.lua").write_text("return 1")
+            (first / "crm.lua").write_text(WATCHED % "one")
+            shutil.copytree(first, second)
+            w.scripts.rmdir()
+            w.scripts.symlink_to(first)
+            watching = w.start(["test", *filter(None, [name]), "--watch", *w.settings()], r"1 passed", "watch")
+            seen = 0
+
+            def again(passed, how):
+                nonlocal seen
+                until(lambda: re.findall(r"(\d) passed", watching.text()[seen:])[-1:] == [str(passed)], what=f"a run after {how}")
+                seen = len(watching.text())
+
+            again(1, "the start")
+            w.hook("crm", WATCHED % "two")
+            again(0, "a rename")
+            (w.scripts / "crm.lua").write_text(WATCHED % "one")
+            again(1, "truncate and write")
+            (w.scripts / "lib/n.lua").write_text("return 2")
+            again(0, "a shared file")
+            (w.path / "other").symlink_to(second)
+            (w.path / "other").rename(w.scripts)
+            again(1, "a link that leads elsewhere")
+            w.hook("crm", WATCHED % "two")
+            again(0, "a rename where it leads")
+
+
 def test_diff_shows_what_an_edit_would_change():
     with Workspace() as w:
         sink = w.sink()
