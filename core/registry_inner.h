@@ -10,7 +10,7 @@
 
 enum {
     REGISTRY_NAME_MAX = 64,
-    REGISTRY_RETRIES_MAX = 25, // soon; and the first set of webhooks waits no longer to be whole
+    REGISTRY_PATIENCE_MS = 5000, // the first set of webhooks waits no longer to be whole
 };
 
 // What tells whether a file is another one than when it was read.
@@ -55,10 +55,10 @@ struct registry {
     struct map libs;      // stamps of the shared files by name (struct registry_lib)
     struct list to_load;
     size_t in_flight;
-    uv_timer_t retry; // entries are tried again, the directory is looked at again
-    size_t retrying;  // entries that are
-    bool look_again;  // not all of the directory was seen
-    unsigned retries; // since all was well
+    uv_timer_t retry;       // entries are tried again, the directory is looked at again
+    size_t retrying;        // entries that are
+    bool look_again;        // not all of the directory was seen
+    int64_t short_since_ns; // of memory or processes; 0: it is not
     bool dirty, published, whole, closing, advancing;
     int handles;
     void (*closed)(void *user);
@@ -73,6 +73,7 @@ void registry_entry_free(struct registry_entry *entry);
 // What failed for want of memory, and not for what the file says, is tried again after a moment:
 // this entry, or with NULL the look at the directory.
 void registry_retry(struct registry *registry, struct registry_entry *entry);
+bool registry_is_short_long(const struct registry *registry);
 bool registry_passing(int error); // of a system call: no memory, no descriptor
 
 // --- registry_load.c ---

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "registry_inner.h"
 
@@ -238,11 +239,15 @@ bool registry_passing(int error) {
     return error == ENOMEM || error == EMFILE || error == ENFILE;
 }
 
+bool registry_is_short_long(const struct registry *registry) {
+    int64_t since_ns = registry->short_since_ns;
+    return since_ns && clock_mono_ns() - since_ns >= REGISTRY_PATIENCE_MS * 1000000ll;
+}
+
 static void on_retry(uv_timer_t *timer) {
     struct registry *registry = timer->data;
     size_t at = 0;
     struct map_entry *one;
-    registry->retries++;
     while ((one = map_next(&registry->entries, &at)) != NULL) {
         struct registry_entry *entry = one->value;
         if (!entry->retry) continue;
@@ -262,7 +267,8 @@ void registry_retry(struct registry *registry, struct registry_entry *entry) {
         entry->retry = true;
         registry->retrying++;
     }
+    if (!registry->short_since_ns) registry->short_since_ns = clock_mono_ns();
     if (uv_is_active((uv_handle_t *)&registry->retry)) return;
-    bool late = registry->retries >= REGISTRY_RETRIES_MAX;
-    uv_timer_start(&registry->retry, on_retry, late ? RETRY_LATE_MS : RETRY_MS, 0);
+    uv_timer_start(&registry->retry, on_retry,
+                   registry_is_short_long(registry) ? RETRY_LATE_MS : RETRY_MS, 0);
 }

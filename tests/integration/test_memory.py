@@ -1,10 +1,17 @@
 """Memory that runs out: the short run of tests/crash/memory.py in every process, and its
 two controls, which must be caught."""
+import http.client
+import json
 import os
+import pathlib
+import socket
 import subprocess
 import sys
 
-from harness import ROOT, check, main
+from harness import ROOT, Workspace, check, equal, main, until
+
+sys.path.insert(0, str(ROOT / "tests/crash"))
+import memory  # noqa: E402
 
 SEED = os.environ.get("TUMA_SEED", "20261125")
 POINTS = os.environ.get("TUMA_POINTS", "14")
@@ -59,6 +66,40 @@ def test_a_pointer_that_nobody_checked_is_caught():
 
 def test_an_early_acknowledgement_is_caught():
     caught("lost")
+
+
+def ask(w, method, path, body=None):
+    """Over the control socket: the port is told when the engine takes events."""
+    connection = http.client.HTTPConnection("localhost", timeout=30)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(w.data / "control.sock"))
+    connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+    answer = connection.getresponse()
+    document = json.loads(answer.read())
+    connection.close()
+    return answer.status, document, answer.getheader("Retry-After")
+
+
+def test_events_wait_until_every_webhook_was_looked_at():
+    if SANITIZED:
+        return
+    with Workspace() as w:
+        sink, event = w.sink(), json.dumps({"id": "e1", "type": "call.completed", "tags": {"CALL_ID": "1"}})
+        w.hook("late", f'return {{ on = "call.*", request = {{ url = "{sink.url}/x", body = "[CALL_ID]" }} }}')
+        library = memory.build(pathlib.Path(os.environ.get("BUILD", ROOT / "build")).resolve() / "crash")
+        memory.Fault(w.path / "fault")
+        scripts = memory.Fault(w.path / "fault.script")
+        scripts.arm(1, 1)  # no script process gets anything
+        engine = w.start(["serve", *w.settings(), "--listen", "127.0.0.1:0", "--allow-private"], "cannot be loaded yet", "engine",
+                         {"LD_PRELOAD": str(library), "FAILMALLOC": str(w.path / "fault")})
+        status, problem, again = ask(w, "POST", "/v1/events", event)
+        equal((status, problem["type"], again), (503, "urn:tuma:problem:not_ready", "1"))
+        equal(ask(w, "GET", "/readyz")[0], 503)
+        check("listening" not in engine.text(), engine.text())
+        scripts.disarm()
+        until(lambda: ask(w, "GET", "/readyz")[0] == 200, 30, "readiness")
+        equal(ask(w, "POST", "/v1/events", event)[0], 202)
+        sink.wait(1)
 
 
 if __name__ == "__main__":
