@@ -1,13 +1,12 @@
 -- One event into many: a comma separated tag becomes a request for each of its parts.
 local hook = {
   on = { "call.completed" },
-  when = { BUYER_IDS = { "present" } },
   request = { url = "https://buyers.example/calls", body = [=[{"call": "[CALL_ID]", "buyer": ""}]=] },
 }
 
 function hook.transform(event, request)
   local requests = {}
-  for buyer in event.BUYER_IDS:gmatch("[^,%s]+") do
+  for buyer in (event.BUYER_IDS or ""):gmatch("[^,%s]+") do
     requests[#requests + 1] = {
       method = request.method, url = request.url .. "/" .. url.encode(buyer),
       body = { call = event.CALL_ID, buyer = buyer },
@@ -22,5 +21,6 @@ hook.tests = {
       { url = "https://buyers.example/calls/b1", body = { call = "c1", buyer = "b1" } },
       { url = "https://buyers.example/calls/b2", body = { call = "c1", buyer = "b2" } },
     } } },
+  { name = "without buyers nothing is sent", event = { type = "call.completed", CALL_ID = "c1" }, expect = "filtered" },
 }
 return hook
