@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "cli.h"
@@ -15,8 +17,8 @@ struct tryout {
     uv_loop_t loop;
     struct script_pool *pool;
     struct secrets *secrets;
-    char lib_dir[4096];
-    bool done; // the answer that the loop is turned for
+    char lib_dir[4400]; // of the file that was loaded last
+    bool done;          // the answer that the loop is turned for
 };
 
 static void on_log(void *user, struct slice hook, struct slice event_id, int level,
@@ -44,7 +46,6 @@ struct tryout *tryout_open(const struct config *config, struct fail *fail) {
         free(t);
         return NULL;
     }
-    snprintf(t->lib_dir, sizeof t->lib_dir, "%s/lib", config->scripts);
     t->pool = script_pool_new(&t->loop,
                               &(struct script_opts){ .program = "/proc/self/exe",
                                                      .soft_ms = (int64_t)config->script_cpu_ms,
@@ -117,8 +118,17 @@ static void on_loaded(void *user, const struct script_loaded *loaded) {
     if (fail.code == ERR_NOMEM) report(load, 0, fail.text); // no finding of the file's
 }
 
+// Shared files stand beside the webhook, or else in the scripts directory.
+static void find_lib_dir(struct tryout *t, const char *path) {
+    const char *slash = strrchr(path, '/');
+    snprintf(t->lib_dir, sizeof t->lib_dir, "%.*slib", slash ? (int)(slash - path) + 1 : 0, path);
+    if (access(t->lib_dir, F_OK) != 0)
+        snprintf(t->lib_dir, sizeof t->lib_dir, "%s/lib", t->config->scripts);
+}
+
 static struct hook *load_text(struct load *load, struct slice source) {
     struct tryout *t = load->tryout;
+    find_lib_dir(t, load->input.file.p);
     load->input.source = source;
     script_load(t->pool, load->input.name, load->input.file, source, on_loaded, load);
     turn(t);
