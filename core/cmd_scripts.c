@@ -12,7 +12,7 @@
 #include "json.h"
 #include "store.h"
 
-enum { ANSWER_MAX = 64 * 1024 * 1024, ROWS_MAX = 100 * 1000 };
+enum { ANSWER_MAX = 64 * 1024 * 1024, ROWS_MAX = 100 * 1000, VALUE_SHOWN = 200 };
 
 struct scripts {
     struct config config;
@@ -112,16 +112,26 @@ static int list(struct scripts *s) {
 
 struct keys {
     struct scripts *scripts;
-    size_t count;
+    size_t count, bytes;
 };
+
+// A value of 64 KB is cut; --json has it whole.
+static void print_pair(const struct script_kv *kv, const char *until) {
+    size_t n = kv->value.n;
+    if (n > VALUE_SHOWN)
+        for (n = VALUE_SHOWN; ((unsigned char)kv->value.p[n] & 0xC0) == 0x80;) n--;
+    printf("  %.*s = %.*s", SLICE_FMT(kv->key), (int)n, kv->value.p);
+    if (n < kv->value.n) printf("… (%zu bytes)", kv->value.n);
+    printf("%s%s\n", *until ? "  until " : "", until);
+}
 
 static void print_key(void *to, const struct script_kv *kv) {
     struct keys *keys = to;
     char time[CLOCK_TEXT] = "";
     if (kv->expires_ms) clock_format(kv->expires_ms, time);
+    keys->bytes += kv->key.n + kv->value.n;
     if (!keys->scripts->json)
-        printf("%s  %.*s = %.*s%s%s\n", keys->count ? "" : "store\n", SLICE_FMT(kv->key),
-               SLICE_FMT(kv->value), *time ? "  until " : "", time);
+        print_pair(kv, time);
     else {
         struct buf out;
         buf_init(&out, ANSWER_MAX);
@@ -137,11 +147,15 @@ static void print_key(void *to, const struct script_kv *kv) {
 
 static void print_keys(struct scripts *s, struct slice name) {
     struct fail fail = { 0 };
-    struct keys keys = { s, 0 };
+    struct keys keys = { .scripts = s };
     struct store_reader *reader = store_reader_open(s->config.data, &fail);
     if (!reader) return;
+    if (!s->json) puts("store");
     store_reader_kv(reader, name, clock_wall_ms(), print_key, &keys, &fail);
     store_reader_close(reader);
+    if (!s->json)
+        printf("  %zu key%s, %.1f KB\n", keys.count, keys.count == 1 ? "" : "s",
+               (double)keys.bytes / 1024);
 }
 
 static const struct json *find_row(struct scripts *s, const char *name) {

@@ -128,7 +128,11 @@ int scripts_profile(const struct config *config, const char *name, const char *e
     if (!tryout) return cli_fail(EXIT_STORE, &fail);
     tryout_path(config, name, path, sizeof path);
     struct hook *hook = tryout_load(tryout, path, tryout_print_finding, path);
-    int status = hook ? profile(config, tryout, hook, event_path, last, json) : EXIT_FINDINGS;
+    int status = EXIT_FINDINGS;
+    if (hook && !(hook->stages & HOOK_REQUEST_STAGES))
+        cli_say(status, "%s has no filter, tags or transform to profile", path);
+    else if (hook)
+        status = profile(config, tryout, hook, event_path, last, json);
     hook_unref(hook);
     tryout_close(tryout);
     return status;

@@ -147,6 +147,34 @@ return hook""")
         equal([request["target"] for request in sink.wait(4)], ["/1", "/2", "/3", "/4"])
 
 
+def test_a_full_store_is_said_and_shown_and_keeps_what_it_has():
+    with Workspace() as w:
+        sink = w.sink()
+        text = """local hook = { on = "call.completed", request = { url = "%s/%s/[N]" } }
+function hook.tags(event)
+  store.set("k" .. event.CALL_ID, ("x"):rep(60000))
+  store.set("brief", { a = 1 }, 3600)
+  return { N = store.incr("n") }
+end
+return hook"""
+        w.hook("hoard", text % (sink.url, "a"))
+        engine = w.engine()
+        for n in range(20):
+            engine.post(event(n))
+        until(lambda: engine.states() == {"delivered": 17, "parked": 3}, what="17 values fill a megabyte")
+        reason = engine.log("--state", "parked")[0]["reason"]
+        check("hoard.lua:3: store: full (1048576 bytes): delete keys or give them a ttl" in reason, reason)
+        shown = w.tuma("scripts", "show", "hoard").stdout
+        check(f'  kc1 = "{"x" * 199}… (60002 bytes)\n' in shown and '  brief = {"a":1}  until 2' in shown and "  n = 17\n" in shown, shown)
+        check("  19 keys, 996" in shown, shown)
+        w.hook("hoard", (text % (sink.url, "b")).replace('store.set("k"', 'store.delete("k"').replace(', ("x"):rep(60000)', ""))
+        until(lambda: engine.states() == {"delivered": 20}, what="an edit lets the rest go")
+        equal({r["target"] for r in sink.requests()} & {"/b/18", "/b/19", "/b/20"}, {"/b/18", "/b/19", "/b/20"}, "keys outlive an edit")
+        w.hook("plain", f"""return {{ on = "call.completed", request = {{ url = "{sink.url}/plain" }} }}""")
+        out = w.tuma("scripts", "profile", "plain", "--allow-private")
+        equal((out.returncode, "plain.lua has no filter, tags or transform to profile" in out.stderr), (1, True), out.stderr)
+
+
 def test_the_commands_tell_what_scripts_do():
     with Workspace() as w:
         sink = w.sink()
