@@ -33,21 +33,33 @@ static bool carried_by_any(const struct hook_build *b, const struct catalog_tag 
     return false;
 }
 
-static void on_use(void *user, const struct template_use *use) {
-    struct lint *lint = user;
-    struct hook_build *b = lint->build;
-    if (use->secret) return;
-    const struct catalog_tag *tag = catalog_find_tag(b->input->catalog, use->name);
-    if (!tag && !script_computes(b->hook, use->name)) {
-        struct slice near = catalog_suggest_tag(b->input->catalog, use->name);
-        hook_report(b, false, lint->text, use->at, "unknown_tag", "no tag [%.*s] is known%s%.*s%s",
-                    SLICE_FMT(use->name), near.n ? "; did you mean [" : "", SLICE_FMT(near),
+// `name` stands at `at` in `text`, which is in the file.
+static void lint_name(struct hook_build *b, struct slice text, size_t at, struct slice name) {
+    const struct catalog_tag *tag = catalog_find_tag(b->input->catalog, name);
+    if (!tag && !script_computes(b->hook, name)) {
+        struct slice near = catalog_suggest_tag(b->input->catalog, name);
+        hook_report(b, false, text, at, "unknown_tag", "no tag [%.*s] is known%s%.*s%s",
+                    SLICE_FMT(name), near.n ? "; did you mean [" : "", SLICE_FMT(near),
                     near.n ? "]?" : "");
     } else if (tag && !carried_by_any(b, tag)) {
-        hook_report(b, false, lint->text, use->at, "tag_not_carried",
-                    "[%.*s] is never carried by %.*s%s", SLICE_FMT(use->name),
-                    SLICE_FMT(b->hook->on[0]), b->hook->on_count > 1 ? " and the others" : "");
+        hook_report(b, false, text, at, "tag_not_carried", "[%.*s] is never carried by %.*s%s",
+                    SLICE_FMT(name), SLICE_FMT(b->hook->on[0]),
+                    b->hook->on_count > 1 ? " and the others" : "");
     }
+}
+
+static void on_use(void *user, const struct template_use *use) {
+    struct lint *lint = user;
+    if (!use->secret) lint_name(lint->build, lint->text, use->at, use->name);
+}
+
+// A mistyped name in a condition would keep the webhook silent.
+static void lint_when(struct hook_build *b) {
+    struct json condition, when = json_get(json_root(b->hook->description), "when");
+    struct slice name;
+    size_t at = 0;
+    while (when.type == JSON_OBJECT && json_next(when, &at, &name, &condition))
+        lint_name(b, name, 0, name);
 }
 
 static void lint_template(struct hook_build *b, const struct template *t, struct slice text) {
@@ -105,6 +117,7 @@ void hook_lint(struct hook_build *b) {
     struct arena texts; // which the hook need not keep
     arena_init(&texts, LINT_ARENA_MAX);
     if (b->input->catalog) lint_events(b);
+    if (b->input->catalog) lint_when(b);
     lint_request(b, &texts);
     lint_script(b, &texts);
     arena_deinit(&texts);

@@ -132,6 +132,19 @@ static void tags_are_checked_against_the_catalogue(void) {
     hook_unref(h);
 }
 
+static void tags_of_conditions_are_checked_too(void) {
+    struct said said;
+    struct hook *h =
+        make("{\"on\":[\"call.incoming\"],\"when\":{\"CALER_ID\":\"1\",\"CONVERTED\":true},"
+             "\"request\":{\"url\":\"https://h.example/\"}}",
+             "return {\n  when = { CALER_ID = '1' },\n}\n", &said);
+    CHECK(h != NULL);
+    CHECK_INT(said.warnings, 2);
+    CHECK(strstr(said.text, "2:12: no tag [CALER_ID] is known; did you mean [CALLER_ID]?"));
+    CHECK(strstr(said.text, "[CONVERTED] is never carried by call.incoming"));
+    hook_unref(h);
+}
+
 // C7. Each body, and how often a key is found to stand twice.
 static void keys_that_stand_twice_are_told(void) {
     static const struct {
@@ -322,6 +335,7 @@ static const struct check_case cases[] = {
     { "keys that stand twice are told", keys_that_stand_twice_are_told },
     { "a key that stands twice has its place", key_that_stands_twice_has_its_place },
     { "tags are checked against the catalogue", tags_are_checked_against_the_catalogue },
+    { "tags of conditions are checked too", tags_of_conditions_are_checked_too },
     { "events are chosen by type, org and when", events_are_chosen_by_type_org_and_when },
     { "when knows the tags that are on every event", when_knows_the_tags_that_are_on_every_event },
     { "a request is rendered with its content type", a_request_is_rendered_with_its_content_type },
