@@ -105,7 +105,7 @@ static void sort_headers(struct hook *hook) {
 
 static void read_headers(struct hook_build *b, struct json headers) {
     struct arena *arena = &b->hook->arena;
-    size_t at = 0, count = 0;
+    size_t at = 0, count = 0, bytes = 0;
     struct slice key;
     struct json value;
     if (headers.type == JSON_NONE || (headers.type == JSON_ARRAY && headers.raw.n == 2)) return;
@@ -126,9 +126,16 @@ static void read_headers(struct hook_build *b, struct json headers) {
         if (value.type == JSON_OBJECT || value.type == JSON_ARRAY)
             hook_report(b, true, name, 0, "bad_header_value",
                         "header %.*s: a template, as a string", SLICE_FMT(name));
-        else
-            add_header(b, arena_dup(arena, name), json_text(value, arena));
+        else {
+            struct slice text = json_text(value, arena);
+            add_header(b, arena_dup(arena, name), text);
+            // What placeholders add shows when they are rendered.
+            bytes += name.n + (slice_find(text, '[') == text.n ? text.n : 0);
+        }
     }
+    if (bytes > REQUEST_HEADER_BYTES_MAX)
+        hook_report_key(b, "headers", "the headers have %zu bytes, at most %d", bytes,
+                        REQUEST_HEADER_BYTES_MAX);
     sort_headers(b->hook);
 }
 

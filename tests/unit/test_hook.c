@@ -132,6 +132,21 @@ static void tags_are_checked_against_the_catalogue(void) {
     hook_unref(h);
 }
 
+static void headers_past_their_limit_are_refused(void) {
+    struct said said;
+    static char value[8200], d[9000];
+    memset(value, 'v', sizeof value - 1);
+    const char *form = "{\"on\":[\"call.x\"],\"request\":{\"url\":\"https://h.example/\","
+                       "\"headers\":{\"X-A\":\"%.*s\"}}}";
+    snprintf(d, sizeof d, form, 8190, value);
+    CHECK(!make(d, "", &said));
+    CHECK(strstr(said.text, "the headers have 8193 bytes, at most 8192"));
+    snprintf(d, sizeof d, form, 8189, value);
+    struct hook *h = make(d, "", &said);
+    CHECK(h != NULL);
+    hook_unref(h);
+}
+
 static void tags_of_conditions_are_checked_too(void) {
     struct said said;
     struct hook *h =
@@ -336,6 +351,7 @@ static const struct check_case cases[] = {
     { "a key that stands twice has its place", key_that_stands_twice_has_its_place },
     { "tags are checked against the catalogue", tags_are_checked_against_the_catalogue },
     { "tags of conditions are checked too", tags_of_conditions_are_checked_too },
+    { "headers past their limit are refused", headers_past_their_limit_are_refused },
     { "events are chosen by type, org and when", events_are_chosen_by_type_org_and_when },
     { "when knows the tags that are on every event", when_knows_the_tags_that_are_on_every_event },
     { "a request is rendered with its content type", a_request_is_rendered_with_its_content_type },
