@@ -7,6 +7,6 @@
 
 // Prints a table or one JSON object. Takes some seconds. Returns 0, or 1 when a script did
 // not do what it should (told on stderr).
-int bench_scripts(bool json_out);
+int bench_scripts(bool json_out, bool quick);
 
 #endif

@@ -17,11 +17,12 @@
 
 enum {
     PENDING = 1000000,
+    PENDING_QUICK = 2000,
     BATCH_MAX = 1000,
     CURVE = 5,
 };
 static const size_t curve[CURVE] = { 1, 8, 64, 256, 1000 };
-static const int64_t measure_ns = 2000000000;
+static const int64_t measure_ns = 2000000000, measure_quick_ns = 10000000;
 
 static const char tags[] =
     "{\"call_id\":\"CA5a1f0c6e2b9d4f7a\",\"from\":\"+14155550132\",\"to\":\"+14155550199\","
@@ -35,6 +36,8 @@ static const char request[] =
     "\"campaign\":\"spring-24\",\"recording\":\"https://rec.example.com/CA5a1f0c6e2b9d4f7a.mp3\"}";
 
 struct run {
+    int64_t measure_ns;
+    size_t pending; // deliveries at the start that is measured
     struct store *store;
     struct fail fail;
     int64_t hook;
@@ -70,14 +73,14 @@ static void remove_directory(const char *dir) {
 
 // --- The disk alone ---
 
-static double measure_syncs(const char *dir) {
+static double measure_syncs(const char *dir, int64_t ns) {
     char path[1200], block[8192];
     snprintf(path, sizeof path, "%s/sync", dir);
     memset(block, 'x', sizeof block);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     size_t count = 0;
     int64_t start = clock_mono_ns();
-    while (fd >= 0 && clock_mono_ns() - start < measure_ns / 2) {
+    while (fd >= 0 && clock_mono_ns() - start < ns) {
         if (write(fd, block, sizeof block) != (ssize_t)sizeof block || fdatasync(fd) != 0) break;
         count++;
     }
@@ -160,7 +163,7 @@ static enum err measure_cycles(struct run *run, size_t batch, double *a_second) 
     enum err err = cycle(run, batch); // fills the pipeline, warms the cache
     size_t done = 0;
     int64_t start = clock_mono_ns();
-    while (!err && clock_mono_ns() - start < measure_ns) {
+    while (!err && clock_mono_ns() - start < run->measure_ns) {
         err = cycle(run, batch);
         done += batch;
     }
@@ -175,7 +178,7 @@ static enum err measure_curve(struct run *run, struct figures *figures) {
         before = store_bytes(run->store);
         err = measure_cycles(run, curve[i], &figures->cycles[i]);
     }
-    double last = figures->cycles[CURVE - 1] * (double)measure_ns / 1e9;
+    double last = figures->cycles[CURVE - 1] * (double)run->measure_ns / 1e9;
     figures->bytes_a_cycle = (double)(store_bytes(run->store) - before) / last;
     return err;
 }
@@ -185,13 +188,13 @@ static enum err measure_curve(struct run *run, struct figures *figures) {
 static enum err fill(struct run *run, struct figures *figures) {
     enum err err = OK;
     int64_t start = clock_mono_ns();
-    for (size_t done = 0; done < PENDING && !err; done += BATCH_MAX) {
+    for (size_t done = 0; done < run->pending && !err; done += BATCH_MAX) {
         err = store_begin(run->store, &run->fail);
         if (!err) err = put_batch(run, BATCH_MAX);
         if (!err) err = store_commit(run->store, &run->fail);
         if (!err) err = store_checkpoint(run->store);
     }
-    figures->load = PENDING / seconds_since(start);
+    figures->load = (double)run->pending / seconds_since(start);
     return err;
 }
 
@@ -221,16 +224,16 @@ static enum err measure_start(struct run *run, const char *dir, struct figures *
     if (!err) err = store_load_job(run->store, first, &arena, &job, &run->fail);
     figures->first_ms = seconds_since(start) * 1e3;
     arena_deinit(&arena);
-    if (!err && pending < PENDING)
-        err = fail_set(&run->fail, ERR_NOT_NOW, 0, "bench", "only %llu of %d pending came back",
-                       (unsigned long long)pending, PENDING);
+    if (!err && pending < run->pending)
+        err = fail_set(&run->fail, ERR_NOT_NOW, 0, "bench", "only %llu of %zu pending came back",
+                       (unsigned long long)pending, run->pending);
     return err;
 }
 
 // --- All of it ---
 
 static enum err measure(struct run *run, const char *dir, struct figures *figures) {
-    figures->syncs = measure_syncs(dir);
+    figures->syncs = measure_syncs(dir, run->measure_ns / 2);
     run->store = store_open(&(struct store_opts){ .dir = dir, .create = true }, &run->fail);
     if (!run->store) return run->fail.code;
     enum err err = store_begin(run->store, &run->fail);
@@ -243,30 +246,30 @@ static enum err measure(struct run *run, const char *dir, struct figures *figure
     return err ? err : measure_start(run, dir, figures);
 }
 
-static void print_table(const struct figures *f) {
+static void print_table(const struct figures *f, size_t pending) {
     printf("fdatasync of 8 KB          %10.0f a second\n", f->syncs);
     for (size_t i = 0; i < CURVE; i++)
         printf("full cycle, batch %-6zu   %10.0f a second   %6.2f x batch 1   %6.2f x fdatasync\n",
                curve[i], f->cycles[i], f->cycles[i] / f->cycles[0], f->cycles[i] / f->syncs);
     printf("events in, batch 1000      %10.0f a second\n", f->load);
     printf("on disk                    %10.0f bytes a cycle\n", f->bytes_a_cycle);
-    printf("start with %d pending: open %.0f ms, count %.0f ms, first job at %.0f ms\n", PENDING,
+    printf("start with %zu pending: open %.0f ms, count %.0f ms, first job at %.0f ms\n", pending,
            f->open_ms, f->hooks_ms, f->first_ms);
 }
 
-static void print_json(const struct figures *f) {
+static void print_json(const struct figures *f, size_t pending) {
     printf("{\"fdatasync_per_s\":%.0f,\"cycles\":[", f->syncs);
     for (size_t i = 0; i < CURVE; i++)
         printf(
             "%s{\"batch\":%zu,\"per_s\":%.0f,\"ratio_to_batch_1\":%.2f,\"ratio_to_fdatasync\":%.2f}",
             i ? "," : "", curve[i], f->cycles[i], f->cycles[i] / f->cycles[0],
             f->cycles[i] / f->syncs);
-    printf("],\"events_in_per_s\":%.0f,\"bytes_a_cycle\":%.0f,\"start\":{\"pending\":%d,"
+    printf("],\"events_in_per_s\":%.0f,\"bytes_a_cycle\":%.0f,\"start\":{\"pending\":%zu,"
            "\"open_ms\":%.1f,\"count_ms\":%.1f,\"first_job_ms\":%.1f}}\n",
-           f->load, f->bytes_a_cycle, PENDING, f->open_ms, f->hooks_ms, f->first_ms);
+           f->load, f->bytes_a_cycle, pending, f->open_ms, f->hooks_ms, f->first_ms);
 }
 
-int bench_store(const char *dir, bool json_out) {
+int bench_store(const char *dir, bool json_out, bool quick) {
     struct run *run = calloc(1, sizeof *run);
     struct figures figures = { .syncs = 0 };
     char own[1100];
@@ -276,15 +279,17 @@ int bench_store(const char *dir, bool json_out) {
         free(run);
         return 1;
     }
+    run->measure_ns = quick ? measure_quick_ns : measure_ns;
+    run->pending = quick ? PENDING_QUICK : PENDING;
     enum err err = measure(run, own, &figures);
     store_close(run->store);
     remove_directory(own);
     if (err)
         fprintf(stderr, "tuma bench: %s: %s\n", run->fail.type, run->fail.text);
     else if (json_out)
-        print_json(&figures);
+        print_json(&figures, run->pending);
     else
-        print_table(&figures);
+        print_table(&figures, run->pending);
     free(run);
     return err ? 1 : 0;
 }

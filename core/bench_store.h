@@ -7,6 +7,6 @@
 
 // Works in a fresh directory under `dir` and removes it. Prints a table, or one
 // JSON object. Returns 0, or 1 when the store said no (told on stderr).
-int bench_store(const char *dir, bool json_out);
+int bench_store(const char *dir, bool json_out, bool quick);
 
 #endif

@@ -20,6 +20,7 @@ enum {
     NAMES_MAX = 256,
     WORKS_MAX = 16,
     ROUNDS = 301,
+    ROUNDS_QUICK = 5,
     ROUND_NS = 100000,
     OUT_BYTES = 1 << 20, // large enough to be mapped by itself
 };
@@ -37,6 +38,7 @@ struct bench {
     struct slice file;
     const char *directory;
     struct buf out;
+    int rounds;
 };
 
 static bool complain(const char *what, struct slice name) {
@@ -156,9 +158,9 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double median(double *values) {
-    qsort(values, ROUNDS, sizeof *values, by_value);
-    return values[ROUNDS / 2];
+static double median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    return values[count / 2];
 }
 
 struct figures {
@@ -166,10 +168,10 @@ struct figures {
 };
 
 static struct figures measure(struct bench *b, const struct work *w) {
-    double renders[ROUNDS], copies[ROUNDS], ratios[ROUNDS];
+    double renders[ROUNDS] = { 0 }, copies[ROUNDS] = { 0 }, ratios[ROUNDS] = { 0 };
     int64_t once = time_renders(b, w, 1) + 1;
     int passes = once > ROUND_NS ? 1 : (int)(ROUND_NS / once);
-    for (int r = 0; r < ROUNDS; r++) {
+    for (int r = 0; r < b->rounds; r++) {
         int64_t copy = r % 2 ? time_copies(b, w, passes) : 0;
         int64_t ours = time_renders(b, w, passes);
         if (r % 2 == 0) copy = time_copies(b, w, passes);
@@ -178,7 +180,8 @@ static struct figures measure(struct bench *b, const struct work *w) {
         copies[r] = (double)copy / count;
         ratios[r] = renders[r] / copies[r];
     }
-    struct figures f = { median(renders), median(copies), median(ratios), 0 };
+    struct figures f = { median(renders, b->rounds), median(copies, b->rounds),
+                         median(ratios, b->rounds), 0 };
     for (uint32_t e = 0; e < w->events_count; e++)
         f.bytes += (double)w->outputs[e].n / w->events_count;
     return f;
@@ -231,8 +234,8 @@ static bool run_all(struct bench *b, struct work *w, bool json_out) {
     return true;
 }
 
-int bench_template(const char *works_bin_path, bool json_out) {
-    struct bench b = { 0 };
+int bench_template(const char *works_bin_path, bool json_out, bool quick) {
+    struct bench b = { .rounds = quick ? ROUNDS_QUICK : ROUNDS };
     arena_init(&b.arena, (size_t)1 << 30);
     buf_init(&b.out, RENDER_BYTES_MAX);
     struct slice directory = slice_str(works_bin_path);

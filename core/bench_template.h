@@ -9,6 +9,6 @@
 // is there, the wanted outputs from out/ref.X beside it. Prints a table, or
 // {"works":{"A":{"ns":…,"memcpy_ns":…,"ratio":…,"bytes":…},…}}. Takes a few seconds. Returns 0, or
 // 1 when the works cannot be read or an output is not the wanted one.
-int bench_template(const char *works_bin_path, bool json_out);
+int bench_template(const char *works_bin_path, bool json_out, bool quick);
 
 #endif
