@@ -178,8 +178,13 @@ static void read_list(struct hook_build *b, struct hook_condition *c, struct sli
 }
 
 // The engine's own tags come before an event's, as they do in a template.
-static void read_source(const struct hook_build *b, struct hook_condition *c, struct slice tag) {
+static void read_source(struct hook_build *b, struct hook_condition *c, struct slice tag) {
     c->tag = tag_intern(tag);
+    if (c->tag == TAG_NONE && tag_count() == TAG_IDS_MAX)
+        hook_report(b, true, tag, 0, "too_many_tags", "there are more than %d tag names",
+                    TAG_IDS_MAX);
+    else if (c->tag == TAG_NONE)
+        b->hook->arena.no_memory = true; // as if the name lay there
     if (slice_eq(tag, S("EVENT"))) c->source = OF_TYPE;
     if (slice_eq(tag, S("EVENT_ID"))) c->source = OF_ID;
     bool name = slice_eq(tag, S("WEBHOOK_ID"));

@@ -141,6 +141,7 @@ static bool compile_alternative(struct builder *b, const struct written *w, unsi
         return read_default(b, w, from->text, &to->text);
     }
     to->tag = tag_intern(from->name);
+    if (to->tag == TAG_NONE && tag_count() < TAG_IDS_MAX) return no_memory(b);
     if (to->tag == TAG_NONE)
         return builder_fail(b, (size_t)(from->name.p - b->text.p), "too_many_tags",
                             "there are more than %d tag names", TAG_IDS_MAX);

@@ -77,6 +77,31 @@ static void a_webhook_is_whole_or_not_there(void) {
     each_failure(build_hook);
 }
 
+// Each time other tags: a name that is known already needs no memory.
+static bool build_hook_of_new_tags(void) {
+    static int number;
+    char text[300];
+    struct fail fail = { 0 };
+    snprintf(text, sizeof text,
+             "{\"on\":[\"call.*\"],\"when\":{\"WHEN_%d\":\"1\"},"
+             "\"request\":{\"url\":\"https://h.example/?a=[URL_%d]\"}}",
+             number, number);
+    number++;
+    struct hook *new = hook_new(&(struct hook_input){ .name = S("crm"),
+                                                      .file = S("crm.lua"),
+                                                      .source = S("return {}"),
+                                                      .description = slice_str(text) },
+                                NULL, NULL, &fail);
+    bool hit = failing_stop();
+    CHECK(new ? new->when != NULL : hit &&fail.code == ERR_NOMEM);
+    hook_unref(new);
+    return new;
+}
+
+static void tags_never_heard_of_are_known_or_the_webhook_is_not_there(void) {
+    each_failure(build_hook_of_new_tags);
+}
+
 static bool read_event(void) {
     struct fail fail = { 0 };
     struct event *event = event_read(slice_str(event_json), 1000, &fail);
@@ -301,6 +326,8 @@ static void a_full_arena_is_told_from_a_lack_of_memory(void) {
 
 static const struct check_case cases[] = {
     { "a webhook is whole or not there", a_webhook_is_whole_or_not_there },
+    { "tags never heard of are known, or the webhook is not there",
+      tags_never_heard_of_are_known_or_the_webhook_is_not_there },
     { "an event is whole or not there", an_event_is_whole_or_not_there },
     { "an event that is taken has all its targets", an_event_that_is_taken_has_all_its_targets },
     { "a request is rendered and sealed whole, or for want of memory not",
