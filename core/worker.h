@@ -25,10 +25,13 @@ struct worker_opts {
     void *secret_user;
 };
 
-// Starts the thread. Frees nothing of what is borrowed.
+// Starts the thread. What opts point to is borrowed until worker_stop. NULL with fail when it
+// cannot; what it had opened so far then stays open, for the process ends.
 struct worker *worker_start(const struct worker_opts *opts, struct fail *fail);
+// Where jobs are sent to, from any thread.
 struct inbox *worker_inbox(struct worker *worker);
-// Aborts transfers that are open (verdict LOCAL), stops the script process, joins.
+// Aborts the transfers under way (their jobs come back with verdict LOCAL), stops the script
+// process, joins the thread and frees the worker. Blocks until then.
 void worker_stop(struct worker *worker);
 
 #endif

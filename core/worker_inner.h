@@ -42,6 +42,7 @@ struct task {
     struct header extra[TASK_EXTRA_MAX]; // headers of this attempt only
     struct header shown[TASK_EXTRA_MAX]; // the same for the log, secrets masked
     size_t extra_count;
+    bool no_memory;      // a header of this attempt could not be made: it is not sent
     struct list waiting; // for an OAuth2 token
 };
 
@@ -60,7 +61,8 @@ void worker_blot_script(struct task *task);
 // Puts markers where a script wrote its secrets into a request. False: no memory.
 bool worker_hide_secrets(struct task *task, struct request *request);
 
-// Adds a header to this attempt; `shown` (may be empty: as sent) goes to the log.
+// Adds a header to this attempt; `shown` goes to the log, when it is empty what is sent. A p of
+// NULL in either means that there was no memory for it; the attempt then ends before the network.
 void task_add_header(struct task *task, struct slice name, struct slice value, struct slice shown);
 // The secret's value when the webhook may use it.
 bool task_secret(void *task, struct slice name, struct slice *value);

@@ -140,8 +140,9 @@ static bool build_request(struct token *token, struct task *task, struct slice s
                                        .headers_count = 3,
                                        .body = arena_dup(&token->arena, buf_slice(&body)),
                                        .has_body = true };
+    bool whole = headers && !body.failed;
     buf_deinit(&body);
-    if (!headers) return false;
+    if (!whole) return false;
     headers[0] = (struct header){ S("Content-Type"), S("application/x-www-form-urlencoded") };
     headers[1] = (struct header){ S("Accept"), S("application/json") };
     headers[2] = (struct header){ S("Authorization"), basic_value(token, hook, secret) };

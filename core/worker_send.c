@@ -1,6 +1,7 @@
 // From a rendered request to the wire: secrets put in, the guard asked, the
 // attempt's own headers added (Standard Webhooks 1.0: webhook-id,
 // webhook-timestamp, webhook-signature; W3C traceparent), credentials fetched.
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,7 +29,8 @@ void worker_refuse(struct task *task, enum verdict verdict, const char *type, co
 }
 
 void task_add_header(struct task *task, struct slice name, struct slice value, struct slice shown) {
-    if (task->extra_count == TASK_EXTRA_MAX) return;
+    assert(task->extra_count < TASK_EXTRA_MAX);
+    if (!value.p || !shown.p) task->no_memory = true;
     task->extra[task->extra_count] = (struct header){ name, value };
     task->shown[task->extra_count++] = (struct header){ name, shown.n ? shown : value };
 }
@@ -136,6 +138,11 @@ static void start_transfer(struct task *task) {
     struct job *job = task->job;
     const struct hook *hook = job->hook;
     struct transfer *t = &task->transfer;
+    if (task->no_memory) {
+        // Without its signature, or with a secret shown in the log, it must not go out.
+        worker_refuse(task, VERDICT_LOCAL, "no_memory", "no memory for the headers");
+        return;
+    }
     t->request = &task->sealed;
     t->extra = task->extra;
     t->extra_count = task->extra_count;
