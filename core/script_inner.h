@@ -65,6 +65,7 @@ struct script_process {
     struct buf in, out, writing; // `writing` is in the kernel's hands
     uv_write_t write;
     bool answered; // it has done something since it was started
+    bool hung_up;  // it closed its socket
 
     struct list sent;  // calls out there, in order
     struct list tasks; // the same for tasks

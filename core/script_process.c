@@ -59,7 +59,8 @@ static void part(struct script_process *process) {
 static void on_exited(uv_process_t *handle, int64_t status, int signal) {
     struct script_process *process = handle->data;
     process->exit_status = (int)status;
-    process->exit_signal = signal;
+    // Who exits closes its socket first, and on_pipe_ended may be faster than its status.
+    process->exit_signal = signal == SIGKILL && process->hung_up ? 0 : signal;
     part(process);
     uv_close((uv_handle_t *)handle, on_handle_closed);
 }
@@ -71,6 +72,7 @@ static void send_kill(struct script_process *process) {
 }
 
 static void on_pipe_ended(struct script_process *process) {
+    process->hung_up = true;
     part(process);
     send_kill(process); // a child that only closed its socket is of no use either
     if (!uv_is_closing((uv_handle_t *)&process->pipe))

@@ -1,5 +1,6 @@
 // Script processes for real: this program is its own child. Runaways, crashes, lanes,
 // strikes, stores, files that crash the compiler.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -73,7 +74,7 @@ static void close_pool(void) {
 // --- one file, one call ---
 
 struct loading {
-    bool done;
+    bool done, passing;
     struct slice name;
     struct hook *hook;
     char error[4400];
@@ -85,6 +86,7 @@ static void on_loaded(void *user, const struct script_loaded *loaded) {
     struct loading *loading = user;
     struct fail fail = { .text = "" };
     loading->done = true;
+    loading->passing = loaded->passing;
     snprintf(loading->error, sizeof loading->error, "%s", loaded->error);
     snprintf(loading->libs, sizeof loading->libs, "%.*s", SLICE_FMT(loaded->libs));
     loading->line = loaded->line;
@@ -599,6 +601,24 @@ static void a_process_that_does_not_start_is_told(void) {
     hook_unref(hook);
 }
 
+// Who exits closes its socket before its status is known, and is killed for that: here one
+// that goes no further. No file is to blame for it, so the registry tries again.
+static void a_process_that_hangs_up_is_no_fault_of_its_file(void) {
+    static const char text[] = "#!/bin/sh\nexec 3>&-\nexec sleep 60\n";
+    char path[96];
+    snprintf(path, sizeof path, "%.64s/hangs_up", lib_dir);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+    CHECK(fd >= 0 && write(fd, text, sizeof text - 1) == (ssize_t)sizeof text - 1);
+    close(fd);
+    program = path;
+    open_pool();
+    struct loading loading = load("x", S("return {}"));
+    CHECK(*loading.error && loading.passing);
+    close_pool();
+    program = "/proc/self/exe";
+    unlink(path);
+}
+
 // --- stores, libs, tests ---
 
 static void a_store_survives_its_process(void) {
@@ -780,6 +800,8 @@ static const struct check_case cases[] = {
       a_second_strike_quarantines_and_spares_the_others },
     { "a closed pool answers what is open", a_closed_pool_answers_what_is_open },
     { "a process that does not start is told", a_process_that_does_not_start_is_told },
+    { "a process that hangs up is no fault of its file",
+      a_process_that_hangs_up_is_no_fault_of_its_file },
     { "a store survives its process", a_store_survives_its_process },
     { "shared files travel with the version", shared_files_travel_with_the_version },
     { "bad files are told with place and hint", bad_files_are_told_with_place_and_hint },
