@@ -102,8 +102,9 @@ static int list(struct scripts *s) {
         printf("%-24.*s %-16.*s %-11.*s %s\n", SLICE_FMT(text_of(s, row, "name")),
                SLICE_FMT(version.n ? version : S("-")), SLICE_FMT(text_of(s, row, "state")),
                *stages ? stages : "-");
-        if (error.n || reason.n) print_indented(error.n ? error : reason);
-        broken = broken || error.n;
+        if (!error.n) error = slice(reason.p, slice_find(reason, '\n'));
+        print_indented(error);
+        broken = broken || json_get(row, "error").type == JSON_STRING;
     }
     return broken ? EXIT_FINDINGS : EXIT_OK;
 }
@@ -186,6 +187,7 @@ static void print_row(struct scripts *s, struct json row) {
     char stages[80];
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         struct slice value = text_of(s, row, lines[i].key);
+        if (!strcmp(lines[i].key, "reason")) value.n = slice_find(value, '\n'); // not its traceback
         if (value.n) printf("%-12s %.*s\n", lines[i].label, SLICE_FMT(value));
     }
     stages_text(row, stages, sizeof stages);

@@ -74,14 +74,19 @@ static struct slice line_text(struct slice source, int64_t number) {
 
 static void print_report(struct slice report, struct slice source, struct arena *arena) {
     struct json root = json_root(report), line;
-    int64_t calls = 1, all = 0;
+    int64_t calls = 1, errors = 0, all = 0;
     json_int(json_get(root, "calls"), &calls);
     for (size_t at = 0; json_next(json_get(root, "lines"), &at, NULL, &line);) {
         int64_t ns = 0;
         json_int(json_get(line, "ns"), &ns);
         all += ns;
     }
-    printf("%lld calls\n   share   ns/call   hits/call  line\n", (long long)calls);
+    json_int(json_get(root, "errors"), &errors);
+    printf("%lld call%s", (long long)calls, calls == 1 ? "" : "s");
+    if (errors)
+        printf(", %lld ended by an error: %.*s", (long long)errors,
+               SLICE_FMT(json_text(json_get(root, "error"), arena)));
+    printf("\n   share   ns/call   hits/call  line\n");
     for (size_t at = 0; json_next(json_get(root, "lines"), &at, NULL, &line);) {
         int64_t ns = 0, hits = 0, number = 0;
         struct slice file = json_text(json_get(line, "file"), arena);

@@ -1,6 +1,7 @@
 // Where a script's time goes, by line: a hook on every line gives the time since the
 // last one to the line before it, C functions that it called included. Slower than the
 // script by itself, but in proportion; sampling is too coarse for calls of microseconds.
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "clock.h"
@@ -28,7 +29,9 @@ static struct {
     struct line lines[LINES_MAX];
     size_t count;
     struct line *at; // the line that the time from `since` on belongs to
-    int64_t since;
+    int64_t since, start;
+    uint64_t calls, errors;
+    char error[400]; // the first one's first line
 } profile;
 
 static struct line *line_of(const lua_Debug *ar) {
@@ -58,6 +61,7 @@ static void on_line(lua_State *L, lua_Debug *ar) {
     profile.since = clock_mono_ns();
 }
 
+// Counts what an error ended: such a call's time says little.
 static void run_event(struct sandbox_held *held, const struct event *event, int64_t budget_ms) {
     static const struct wire_call call = { .kind = SCRIPT_REQUEST,
                                            .delivery_id = { "msg_profile", 11 } };
@@ -68,6 +72,10 @@ static void run_event(struct sandbox_held *held, const struct event *event, int6
     sandbox_script_run(held->script, &call, event, &arena, budget_ms, &done);
     lua_sethook(held->script->sandbox->L, NULL, 0, 0);
     settle(clock_mono_ns());
+    profile.calls++;
+    if (done.outcome == SCRIPT_ERROR && !profile.errors++)
+        snprintf(profile.error, sizeof profile.error, "%.*s", (int)slice_find(done.error, '\n'),
+                 done.error.p);
     arena_deinit(&arena);
 }
 
@@ -76,10 +84,13 @@ static int compare_lines(const void *a, const void *b) {
     return (x->ns < y->ns) - (x->ns > y->ns);
 }
 
-static void put_report(struct buf *report, uint64_t calls, int64_t ns) {
+static void put_report(struct buf *report) {
     qsort(profile.lines, profile.count, sizeof profile.lines[0], compare_lines);
-    buf_printf(report, "{\"calls\":%llu,\"ns\":%lld,\"lines\":[", (unsigned long long)calls,
-               (long long)ns);
+    buf_printf(report, "{\"calls\":%llu,\"ns\":%lld,\"errors\":%llu,\"error\":",
+               (unsigned long long)profile.calls, (long long)(clock_mono_ns() - profile.start),
+               (unsigned long long)profile.errors);
+    buf_json(report, slice_str(profile.error));
+    buf_add(report, S(",\"lines\":["));
     for (size_t i = 0; i < profile.count && i < LINES_TOLD; i++) {
         const struct line *line = &profile.lines[i];
         buf_add(report, i ? S(",{\"file\":") : S("{\"file\":"));
@@ -90,33 +101,30 @@ static void put_report(struct buf *report, uint64_t calls, int64_t ns) {
     buf_add(report, S("]}"));
 }
 
+static bool over(void) {
+    return profile.calls >= CALLS_MAX || clock_mono_ns() - profile.start >= profile_ns;
+}
+
 // One pass over the list; false when it holds no event that the webhook wants.
-static bool run_list(struct sandbox_held *held, struct json list, int64_t budget_ms,
-                     uint64_t *calls) {
+static bool run_list(struct sandbox_held *held, struct json list, int64_t budget_ms) {
     struct json one;
-    uint64_t before = *calls;
-    for (size_t at = 0; json_next(list, &at, NULL, &one);) {
+    uint64_t before = profile.calls;
+    for (size_t at = 0; !over() && json_next(list, &at, NULL, &one);) {
         struct fail fail = { .text = "" };
         struct event *event = event_read(one.raw, clock_wall_ms(), &fail);
-        if (event && hook_wants(held->hook, event)) {
-            run_event(held, event, budget_ms);
-            ++*calls;
-        }
+        if (event && hook_wants(held->hook, event)) run_event(held, event, budget_ms);
         event_unref(event);
     }
-    return *calls > before;
+    return profile.calls > before;
 }
 
 void sandbox_profile(struct sandbox_held *held, const struct wire_test *test,
                      const struct wire_hello *limits, struct buf *report, bool *ok) {
     struct json list = json_root(test->tests);
-    uint64_t calls = 0;
-    int64_t start = clock_mono_ns(), budget_ms = BUDGET_FACTOR * limits->soft_ms;
     memset(&profile, 0, sizeof profile);
+    profile.start = clock_mono_ns();
     if (held->script && list.type == JSON_ARRAY)
-        while (calls < CALLS_MAX && clock_mono_ns() - start < profile_ns &&
-               run_list(held, list, budget_ms, &calls))
-            continue;
-    put_report(report, calls, clock_mono_ns() - start);
-    *ok = calls > 0;
+        while (!over() && run_list(held, list, BUDGET_FACTOR * limits->soft_ms)) continue;
+    put_report(report);
+    *ok = profile.calls > 0;
 }

@@ -74,6 +74,8 @@ def test_release_lets_a_quarantined_webhook_try_again():
         for n in range(20):
             engine.post(event(n))
         until(lambda: quarantined(engine, "loop") == 1, 60, "quarantine")
+        out = w.tuma("scripts").stdout
+        check(re.search(r"^loop .* quarantined filter\n    script_error: filter: .*loop.lua:3: CPU budget exceeded$", out, re.M), out)
         out = w.tuma("scripts", "release", "loop")
         equal((out.returncode, out.stderr), (0, ""), "release")
         until(lambda: quarantined(engine, "loop") == 2, 60, "it tried, and was quarantined again")
@@ -196,6 +198,10 @@ def test_the_commands_tell_what_scripts_do():
         check("good" in w.tuma("scripts", "top").stdout, "top")
         profile = w.tuma("scripts", "profile", "good", "--last", "5", "--allow-private")
         check("good.lua:2: function hook.tags" in profile.stdout, profile.stdout + profile.stderr)
+        w.hook("loop", LOOP % {"url": sink.url, "more": ""})
+        profile = w.tuma("scripts", "profile", "loop", "--last", "5", "--allow-private", "--script-cpu-ms", "5")
+        check(re.search(r"^(\d+) calls?, \1 ended by an error: .*loop.lua:3: CPU budget exceeded\n", profile.stdout), profile.stdout)
+        check(re.search(r" 100.0 % .*loop.lua:3: while true do end\n", profile.stdout), profile.stdout)
 
 
 def test_a_scripts_error_is_told_whole_once_and_without_secrets():
