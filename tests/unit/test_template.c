@@ -456,6 +456,7 @@ static void omit_drops_members_and_elements(void) {
     SHOWS(JSON, OMIT, "{\"[C]\":{\"a\":[A],\"b\":[1,2]},\"z\":0}", "{\"z\":0}", V("A", "1"));
     SHOWS(JSON, OMIT, "{\"a\":\"[A]x[C]y[A]\",\"z\":[A]}", "{\"z\":1}", V("A", "1"));
     SHOWS(JSON, OMIT, "{\"a\":\"[A]\"}", "{\"a\":\"\"}", V("A", ""));
+    SHOWS(JSON, OMIT, "{\"a\":\"[A:raw][C]\",\"z\":0}", "{\"z\":0}", V("A", "\0\""));
     SHOWS(JSON, OMIT, "\"[C]\"", "\"\"", V("A", "1"));
     SHOWS(JSON, OMIT, "[C]", "\"\"", V("A", "1"));
     CHECK_TEXT(RENDER(JSON, OMIT, "{\"a\":\"[C]\"}", V("A", "1")).notes.unresolved->name, "C");
