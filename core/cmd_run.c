@@ -34,7 +34,7 @@ struct run {
     struct inbox inbox;
     struct engine *engine;
     int64_t wait_ms;
-    bool json, inbox_open;
+    bool json;
     struct cli_progress progress;
 
     // The reader's thread.
@@ -98,6 +98,7 @@ static void take_event(struct run *r, struct slice json, uint64_t line) {
     if (!r->intake) {
         uv_sem_wait(&r->window);
         r->intake = intake_new(&r->inbox, BATCH);
+        if (!r->intake) uv_sem_post(&r->window);
     }
     if (!r->intake || !intake_add(r->intake, event, r->hooks)) {
         event_unref(event);
@@ -294,7 +295,7 @@ static void on_signal(uv_signal_t *handle, int number) {
 
 struct row {
     char name[72];
-    uint64_t counts[6];
+    uint64_t counts[DELIVERY_STATES];
 };
 
 struct table {
@@ -308,7 +309,7 @@ static void on_count(void *user, struct slice hook, enum delivery_state state, u
     while (i < t->count && !slice_eq(slice_str(t->rows[i].name), hook)) i++;
     if (i == t->count) {
         struct row *rows = realloc(t->rows, (t->count + 1) * sizeof *rows);
-        if (!rows) return;
+        if (!rows) fail_no_memory("the summary");
         t->rows = rows;
         rows[t->count] = (struct row){ 0 };
         snprintf(rows[t->count++].name, sizeof rows->name, "%.*s", SLICE_FMT(hook));
@@ -317,13 +318,17 @@ static void on_count(void *user, struct slice hook, enum delivery_state state, u
 }
 
 static void print_row(const struct row *row, const uint64_t *before, bool json) {
-    static const int order[] = { 1, 4, 2, 3, 5, 0 };
+    static const enum delivery_state order[DELIVERY_STATES] = {
+        DELIVERY_DELIVERED, DELIVERY_FILTERED, DELIVERY_EXHAUSTED,
+        DELIVERY_PARKED,    DELIVERY_DROPPED,  DELIVERY_PENDING,
+    };
     if (json)
         printf("{\"webhook\":\"%s\"", row->name);
     else
         printf("%-24s", row->name);
-    for (int i = 0; i < 6; i++) {
-        uint64_t earlier = before && order[i] ? before[order[i]] : 0; // what waits is told whole
+    for (int i = 0; i < DELIVERY_STATES; i++) {
+        bool waits = order[i] == DELIVERY_PENDING; // told whole, whoever left it
+        uint64_t earlier = before && !waits ? before[order[i]] : 0;
         uint64_t now = row->counts[order[i]];
         unsigned long long change = now > earlier ? now - earlier : 0;
         if (json)
@@ -340,11 +345,13 @@ static bool summarize(struct run *r, const struct table *before) {
     struct table now = { 0 };
     bool clean = true;
     struct store_reader *reader = store_reader_open(r->config.data, &fail);
-    if (!reader || store_reader_counts(reader, on_count, &now, &fail) != OK) {
+    if (reader) store_reader_counts(reader, on_count, &now, &fail);
+    store_reader_close(reader);
+    if (fail.code != OK) {
+        free(now.rows);
         r->status = cli_fail(EXIT_STORE, &fail);
         return false;
     }
-    store_reader_close(reader);
     for (size_t i = 0; i < now.count; i++) {
         const struct row *row = &now.rows[i], *old = NULL;
         for (size_t k = 0; k < before->count; k++)
