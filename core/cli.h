@@ -24,7 +24,7 @@ enum {
 enum cli_kind { CLI_SWITCH, CLI_TEXT, CLI_INT, CLI_SECONDS };
 
 // A command's own flag. `to` is bool *, const char **, int64_t * or int64_t *
-// (milliseconds; "90", "90s", "5m", "2h").
+// (milliseconds; "90", "90s", "5m", "2h", "2d").
 struct cli_flag {
     const char *name, *value, *help;
     enum cli_kind kind;

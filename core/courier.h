@@ -66,13 +66,16 @@ struct transfer {
     void *internal;         // the courier's
 };
 
+// Returns an owned courier, or NULL with fail. It lives on the loop's thread, as do all
+// functions below but courier_global_init.
 struct courier *courier_new(uv_loop_t *loop, const struct courier_opts *opts, struct fail *fail);
 // Aborts what is under way (verdict LOCAL, "shutdown"; every `done` runs), then `closed`.
 void courier_close(struct courier *courier, void (*closed)(void *user), void *user);
-void courier_send(struct courier *courier,
-                  struct transfer *transfer); // `done` runs later, never inside
+// Starts the attempt; `done` runs once, later, never inside.
+void courier_send(struct courier *courier, struct transfer *transfer);
 // `done` runs later with LOCAL, "cancelled". The transfer must be under way.
 void courier_cancel(struct courier *courier, struct transfer *transfer);
+// Transfers under way.
 size_t courier_active(const struct courier *courier);
 // Process-wide, once, before threads: scrubs the environment (proxies, key log), ignores SIGPIPE,
 // curl_global_init.

@@ -33,6 +33,7 @@ struct guard {
 
 // The range of this one address; false for families other than IPv4 and IPv6.
 bool guard_cidr_of(const struct sockaddr *address, struct guard_cidr *out);
+// "10.0.0.0/8", "fd00::/8", or one address. ERR_INPUT with the reason.
 enum err guard_cidr_parse(struct slice text, struct guard_cidr *out, struct fail *fail);
 
 // May this address be dialled? IPv4-mapped, NAT64, 6to4 and Teredo forms are

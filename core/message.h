@@ -58,11 +58,12 @@ struct intake {
     size_t stored, planned; // the journal's own: items on disk, and with this transaction
 };
 
-// An intake with room for `count` items (each to be filled with intake_add).
+// An intake with room for `count` items (each to be filled with intake_add). NULL on no memory.
 struct intake *intake_new(struct inbox *reply, size_t count);
 // Takes the event and matches it against `set` (hook_wants, order keys). False on no memory
 // or no room: the event then stays the caller's.
 bool intake_add(struct intake *intake, struct event *event, const struct hook_set *set);
+// Frees it with its events; NULL is fine.
 void intake_free(struct intake *intake);
 
 // --- MESSAGE_JOB, comes back as MESSAGE_OUTCOME ---
@@ -138,6 +139,7 @@ struct command {
     struct slice text; // JSON, in the arena
 };
 
+// A command with nothing filled in but its verb; NULL on no memory.
 struct command *command_new(struct inbox *reply, enum command_verb verb);
 void command_free(struct command *command);
 
@@ -147,7 +149,7 @@ struct hooks_message {
     struct message message;
     struct hook_set *set; // owned reference
 };
-struct message *hooks_message_new(struct hook_set *set); // refs `set`
+struct message *hooks_message_new(struct hook_set *set); // refs `set`; NULL on no memory
 void hooks_message_free(struct hooks_message *message);
 
 // Frees any message by its kind, for inboxes that close. A MESSAGE_STOP is a

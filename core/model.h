@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "arena.h"
 #include "slice.h"
 
 // A delivery is one event for one webhook. Stored numbers: never renumber.
@@ -41,13 +40,12 @@ struct attempt {
     int64_t started_ms; // wall clock
     int status;         // HTTP status, 0 when none came
     enum verdict verdict;
-    char error_type[32]; // stable word: timeout, refused, tls_cert, dns_notfound, blocked, …; empty
-                         // when fine
+    char error_type[32];      // a stable word (courier.h lists them); empty when all went well
     char error[160];          // the same in plain words
     bool response_incomplete; // headers came whole, the body did not
     int32_t dns_us, connect_us, tls_us, first_byte_us, total_us; // -1: did not get there
-    struct slice
-        sent_headers; // headers this attempt added (webhook-timestamp, …), as "Name: value\n" lines
+    // The headers that this attempt added (webhook-timestamp, …), as "Name: value\n" lines.
+    struct slice sent_headers;
     struct slice response_headers; // as received, at most 64 KiB
     struct slice response_body;    // first 64 KiB
     int64_t retry_after_ms;        // the receiver's wish, -1 when none

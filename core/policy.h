@@ -20,7 +20,8 @@ struct retry {
 
 // 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h, ±20 % (Standard Webhooks' schedule).
 struct retry retry_standard(void);
-// { base, factor, max, attempts } in seconds.
+// Pauses of base, base * factor, base * factor² … seconds, none longer than max, between `attempts`
+// attempts. ERR_INPUT "bad_retry" when a number is out of its range; *retry is then untouched.
 enum err retry_exponential(struct retry *retry, double base_s, double factor, double max_s,
                            int64_t attempts, struct fail *fail);
 // Milliseconds until attempt `failed + 1` after `failed` attempts went wrong,
@@ -35,7 +36,8 @@ int64_t retry_next(const struct retry *retry, unsigned failed, int64_t retry_aft
 // when it is neither. Tolerates a fraction; huge values saturate.
 int64_t retry_after_parse(struct slice value, int64_t now_ms);
 
-// Token bucket in virtual time. `per_ms` 0: no limit.
+// A token bucket in virtual time: `count` sends every `per_ms` milliseconds (0: no limit), evenly
+// spread, of which `burst` may go at once.
 struct rate {
     uint32_t count;
     uint32_t per_ms;
@@ -44,11 +46,13 @@ struct rate {
 struct rate_state {
     int64_t next_ns; // theoretical arrival time (GCRA)
 };
-// "50/s", "100/m", "1000/h", optionally " burst 20".
+// "50/s", "100/m", "1000/h", optionally " burst 20"; counts from 1 to a million. ERR_INPUT
+// "bad_rate" with fail->at.
 enum err rate_parse(struct slice text, struct rate *rate, struct fail *fail);
 // True and one token taken when a send may start now; else *wait_ns says how long.
 bool rate_take(const struct rate *rate, struct rate_state *state, int64_t now_ns, int64_t *wait_ns);
-// The bucket as empty as a send at `at_ns` can have left it.
+// Empties the bucket as far as a send at `at_ns` can have emptied it: for a bucket whose past is
+// not known any more.
 void rate_empty(const struct rate *rate, struct rate_state *state, int64_t at_ns);
 
 // Circuit breaker: `threshold` failures in a row open it for a cooldown that
@@ -65,9 +69,10 @@ struct breaker {
     unsigned opened;   // times in a row that it opened
     int64_t until_ns;  // open until then
 };
-// May a send start? *wait_ns INT64_MAX: until the probe reports. *probe is true when it is the
-// half-open one (only one at a time).
+// May a send start? If not, *wait_ns says how long to wait; INT64_MAX: until the probe reports.
+// *probe is true when this send is the probe of a half-open breaker; there is one at a time.
 bool breaker_allows(struct breaker *b, int64_t now_ns, bool *probe, int64_t *wait_ns);
+// What a send came to. A failed probe opens the breaker again, for longer.
 void breaker_report(struct breaker *b, const struct breaker_opts *opts, int64_t now_ns,
                     bool success);
 // The breaker of an endpoint that has failed so many times in a row since `since_ns`, as far as an

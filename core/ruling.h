@@ -34,6 +34,7 @@ struct ruling_case {
     int64_t now_ms;
     uint64_t random;
 };
+// The ruling on one attempt.
 struct ruling rule(const struct ruling_case *c);
 
 // A webhook's run of failures. True when it is to be disabled: 120 h of nothing

@@ -2,13 +2,17 @@
 // keep-alive, pipelining answered in order. Knows no routes. Its own errors are
 // problem documents (http_problem.h) followed by the end of the connection:
 //
-//   400  a head or a body that is not clean HTTP/1.1 (smuggling set, lone LF, folded lines, …)
+//   400  a head or a body that is not clean HTTP/1.1 (request smuggling, a lone LF, folded lines)
 //   404  a path with dot segments, empty segments, encoded slashes or NULs
 //   408  the head or the body took longer than its deadline
-//   413  the body is longer than body_max; or chunks that are mostly overhead
-//   414  request line above 8 KiB · 431  header line above 8 KiB, all above 32 KiB, above 100
-//   headers 417  an expectation other than 100-continue · 426  a WebSocket upgrade 501  unknown
-//   methods and transfer codings · 503  too many connections or bytes · 505  not HTTP/1.x
+//   413  the body is longer than body_max, or its chunks are mostly overhead
+//   414  the request line is longer than 8 KiB
+//   417  an expectation other than 100-continue
+//   426  a WebSocket upgrade
+//   431  a header line longer than 8 KiB, all of them longer than 32 KiB, or more than 100
+//   501  unknown methods and transfer codings
+//   503  too many connections, or too many bytes of bodies
+//   505  not HTTP/1.x
 #ifndef TUMA_SERVER_H
 #define TUMA_SERVER_H
 
@@ -54,8 +58,10 @@ struct server_opts {
     void *user;
 };
 
-// Listens. ERR_CONFLICT "address_in_use", ERR_INPUT "bad_address", ERR_IO "listen".
+// Listens. Returns an owned server, or NULL with ERR_CONFLICT "address_in_use", ERR_INPUT
+// "bad_address", ERR_IO "listen" or no memory. Everything runs on the loop's thread.
 struct server *server_new(uv_loop_t *loop, const struct server_opts *opts, struct fail *fail);
+// The TCP port it listens on, chosen by the system when opts said 0.
 int server_port(const struct server *server);
 // Stops accepting at once, finishes open exchanges for at most `drain_ms`, then `closed`; the
 // server is gone by then. Exchanges still unanswered must be answered even after that.
