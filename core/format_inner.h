@@ -3,7 +3,6 @@
 #define TUMA_FORMAT_INNER_H
 
 #include "buf.h"
-#include "format.h"
 #include "slice.h"
 
 // Each appends its result to `out` and returns true, or returns false with

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "hook.h"
-#include "hook_inner.h"
 #include "map.h"
 
 enum { KEY_MAX = 2 * EVENT_ID_MAX + 2 };

@@ -5,8 +5,6 @@
 
 #include <stdbool.h>
 
-#include "slice.h"
-
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF };
 
 // Sets what is written (from `level` up) and how. Call before other threads start.

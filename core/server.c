@@ -13,7 +13,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "http_problem.h"
 #include "server_inner.h"
 
 enum { BACKLOG = 1024, ACCEPT_AGAIN_MS = 50, LATE_A_TURN = 64 };

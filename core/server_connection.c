@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "http_problem.h"
 #include "server_inner.h"
 
 void box_free(struct box *box) {
