@@ -98,9 +98,37 @@ static void times_go_both_ways(void) {
                                        "2026-11-24T19:11:50",
                                        "2026-11-24T19:11:50Zx",
                                        "2026-11-24T19:11:50.Z",
-                                       "2026-11-24T19:11:50+1:00" };
+                                       "2026-11-24T19:11:50+1:00",
+                                       "2026-00-24T19:11:50Z",
+                                       "2026-11-00T19:11:50Z",
+                                       "2026-11-31T19:11:50Z",
+                                       "1900-02-29T19:11:50Z",
+                                       "2026-11-24T19:60:50Z",
+                                       "2026-11-24T19:11:61Z",
+                                       "2026-11-24T19:11:50+24:00",
+                                       "2026-11-24T19:11:50+01:60" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(!clock_parse(slice_str(bad[i]), &ms));
+    static const char whole[] = "2026-11-24T19:11:50.5+01:00";
+    for (size_t i = 0; i < sizeof whole - 1; i++) { // one wrong byte, anywhere
+        char broken[sizeof whole];
+        memcpy(broken, whole, sizeof whole);
+        for (const char *wrong = "x/:;"; *wrong; wrong++) {
+            broken[i] = *wrong;
+            bool same = broken[i] == whole[i];
+            CHECK(clock_parse(slice(broken, sizeof whole - 1), &ms) == same);
+        }
+    }
+    static const struct {
+        const char *text, *same;
+    } forms[] = { { "2026-11-24t19:11:50z", "2026-11-24T19:11:50.000Z" },
+                  { "2026-11-24 19:11:50,25Z", "2026-11-24T19:11:50.250Z" },
+                  { "2026-11-24T19:11:50-01:30", "2026-11-24T20:41:50.000Z" },
+                  { "2000-02-29T23:59:60.123456789Z", "2000-03-01T00:00:00.123Z" } };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        CHECK(clock_parse(slice_str(forms[i].text), &ms));
+        CHECK_SLICE(slice(text, clock_format(ms, text)), slice_str(forms[i].same));
+    }
 }
 
 static void ids_rise_and_hold_no_dot(void) {
