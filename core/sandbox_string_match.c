@@ -4,6 +4,8 @@
 // bytes are ordinary in both texts; %g (printable, not space) and %f are known.
 #include "sandbox_string_inner.h"
 
+enum { SET_STEP = 8 }; // a set may be megabytes: so many bytes of one are a step
+
 void match_init(struct match *m, lua_State *L, struct slice source, struct slice pattern) {
     m->L = L;
     m->sandbox = sandbox_of(L);
@@ -31,13 +33,14 @@ static const char *item_end(struct match *m, const char *p) {
         return p + 2;
     }
     if (*p != '[') return p + 1;
-    p++;
+    const char *start = p++;
     if (p < m->pattern_end && *p == '^') p++;
     do { // the first ']' is a member
         if (p >= m->pattern_end) luaL_error(m->L, "malformed pattern (missing ']')");
         if (*p == '%') p++;
         p++;
     } while (p >= m->pattern_end || *p != ']');
+    match_steps(m, (size_t)(p - start) / SET_STEP);
     return p + 1;
 }
 
@@ -101,7 +104,7 @@ static bool item_holds(struct match *m, const char *s, const char *p, const char
     switch (*p) {
     case '.': return true;
     case '%': return class_holds((unsigned char)p[1], c);
-    case '[': return set_holds(c, p, end - 1);
+    case '[': match_steps(m, (size_t)(end - p) / SET_STEP); return set_holds(c, p, end - 1);
     default: return (unsigned char)*p == c;
     }
 }
@@ -172,6 +175,7 @@ static const char *match_again(struct match *m, const char *s, unsigned char dig
 
 // %f[set]: between a byte outside the set and one inside; both ends of the text count as NUL.
 static bool at_frontier(struct match *m, const char *s, const char *p, const char *end) {
+    match_steps(m, 2 * (size_t)(end - p) / SET_STEP);
     unsigned char before = s == m->source ? 0 : (unsigned char)s[-1];
     unsigned char after = s == m->source_end ? 0 : (unsigned char)*s;
     return !set_holds(before, p, end - 1) && set_holds(after, p, end - 1);
