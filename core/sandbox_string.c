@@ -4,6 +4,8 @@
 #include "sandbox_string_inner.h"
 #include "sandbox_text.h"
 
+enum { CAPTURE_STEPS = 8 }; // what it costs to put one into a replacement
+
 static bool has_specials(struct slice pattern) {
     for (size_t i = 0; i < pattern.n; i++)
         if (pattern.p[i] && strchr("^$*+?.([%-", pattern.p[i])) return true;
@@ -103,6 +105,7 @@ static void add_template(struct match *m, struct sandbox_buf *out, const char *s
             sandbox_buf_byte(out, c);
             continue;
         }
+        match_steps(m, CAPTURE_STEPS);
         if (c == '0')
             lua_pushlstring(m->L, s, (size_t)(e - s));
         else
