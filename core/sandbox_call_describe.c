@@ -168,6 +168,7 @@ static bool put_members(struct describe *d, int index, bool top) {
 static void put_table(struct describe *d, int index) {
     if (++d->depth > DEPTH_MAX) refuse(d, "is nested too deeply, or contains itself");
     luaL_checkstack(d->L, 8, "too deeply nested");
+    sandbox_poll(d->L);
     bool list;
     size_t count = count_entries(d, index, &list);
     if (list) {

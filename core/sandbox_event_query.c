@@ -27,6 +27,7 @@ static struct parts push_parts(lua_State *L, const struct sandbox_request *reque
 
 // Does the encoded name say `name`? Uses `out` as scratch.
 static bool name_is(struct sandbox_buf *out, struct slice encoded, struct slice name) {
+    sandbox_poll(out->L); // there may be millions of them
     out->n = 0;
     sandbox_percent_undo(out, encoded, true);
     return slice_eq(slice(out->p, out->n), name);

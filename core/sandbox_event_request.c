@@ -180,6 +180,7 @@ void sandbox_read_requests(lua_State *L, int index, struct request **requests, s
     struct request *out = sandbox_keep_bytes(L, n * sizeof *out);
     memset(out, 0, n * sizeof *out);
     for (size_t i = 0; i < n; i++) {
+        sandbox_poll(L);
         if (!list) {
             sandbox_read_request(L, index, out);
             continue;

@@ -180,6 +180,7 @@ static void encode_table(struct encoder *encoder, int table) {
     if (encoder->depth >= JSON_DEPTH_MAX)
         luaL_error(L, "json.encode: nested deeper than %d levels", JSON_DEPTH_MAX);
     luaL_checkstack(L, 8, "json.encode: nested too deeply");
+    sandbox_poll(L); // walking a table takes long when it was large once, whatever it holds now
     encoder->depth++;
     struct shape shape = shape_of(encoder, table);
     if (shape.names && shape.numbers)
