@@ -29,12 +29,37 @@ static const char *not_resumable(lua_State *L, lua_State *co) {
     return lua_gettop(co) ? NULL : "cannot resume dead coroutine";
 }
 
+struct room {
+    lua_State *co;
+    int n;
+};
+
+static int make_room(lua_State *L) {
+    const struct room *room = lua_touserdata(L, 1);
+    lua_pushboolean(L, lua_checkstack(room->co, room->n));
+    return 1;
+}
+
+// Is there room for `n` values more on the stack of `co`? A stack that cannot grow
+// raises in its own coroutine, and whoever catches that here would take a value of ours
+// for the message. A few values nearly always fit.
+static bool has_room(lua_State *L, lua_State *co, int n) {
+    enum { FEW = 4 };
+    struct room room = { co, n };
+    if (n <= FEW) return lua_checkstack(co, n) != 0;
+    lua_pushcfunction(L, make_room);
+    lua_pushlightuserdata(L, &room);
+    bool there = lua_pcall(L, 1, 1, 0) == 0 && lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return there;
+}
+
 // Resumes `co` with the top `nargs` values of L and leaves its results or the
 // error on L. Returns how many results there are, or -1.
 static int resume(lua_State *L, lua_State *co, int nargs) {
     const char *why = not_resumable(L, co);
     struct sandbox *sandbox = sandbox_of(L);
-    if (!why && !lua_checkstack(co, nargs + 1)) why = "too many arguments to resume";
+    if (!why && !has_room(L, co, nargs + 1)) why = "too many arguments to resume";
     if (why) {
         lua_pushstring(L, why);
         return -1;
