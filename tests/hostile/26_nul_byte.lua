@@ -1,2 +1,3 @@
--- expect: load-error: 
+-- expect: load-error: NUL byte
 -- make: nul
+-- in-process: skip

@@ -1,4 +1,5 @@
--- expect: error: 
+-- expect: error: at most 1048576
+-- budget-ms: 500
 local hook = {
   on = { "call.completed" },
   request = { url = "https://h.example/", body = [=[{"id": "[CALL_ID]"}]=] },

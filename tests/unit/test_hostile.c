@@ -12,6 +12,8 @@
 #include "sandbox_kv.h"
 
 enum { MEMORY = 16 * 1024 * 1024, LOAD_MS = 500, WALL_S = 60, STACK_BYTES = 256 * 1024 };
+enum { LATE_MS = 250 };         // past the budget a script process is killed
+enum { KEPT_MAX = 192 * 1024 }; // what a plan may leave in its state, once tidied
 
 static const char *outcome_name(const struct wire_done *done) {
     switch (done->outcome) {
@@ -48,16 +50,27 @@ static bool run_event(struct sandbox_script *script, struct slice json, struct s
     sandbox_script_run(script, &call, event, &arena, soft_ms, &done);
     bool good = as_expected(expect, &done);
     if (good && body.n) good = done.requests_count == 1 && slice_eq(done.requests[0].body, body);
+    if (done.over_budget && done.cpu_ns > (int64_t)(soft_ms + LATE_MS) * 1000000) good = false;
     if (!good)
-        printf("# wanted %.*s, got %s: %.*s\n", SLICE_FMT(expect), outcome_name(&done),
-               SLICE_FMT(done.error));
+        printf("# wanted %.*s, got %s after %lld ms: %.*s\n", SLICE_FMT(expect),
+               outcome_name(&done), (long long)done.cpu_ns / 1000000, SLICE_FMT(done.error));
     if (done.error.n > SANDBOX_ERROR_MAX + 256) good = false;
     arena_deinit(&arena);
     event_unref(event);
     return good;
 }
 
+// Is what the state holds back where it was? LuaJIT's table of strings halves at most once
+// in a collection.
+static bool gave_back(struct sandbox *sandbox, size_t before) {
+    for (int i = 0; i < 12; i++) sandbox_tidy(sandbox);
+    bool good = sandbox->memory <= before + KEPT_MAX;
+    if (!good) printf("# %zu bytes before, %zu after\n", before, sandbox->memory);
+    return good;
+}
+
 static bool run_plan(struct sandbox_script *script, const struct plan *plan) {
+    size_t before = script->sandbox->memory;
     bool good = true;
     for (int i = 0; i < plan->repeat; i++) {
         for (size_t k = 0; k < plan->events_count; k++) {
@@ -67,7 +80,7 @@ static bool run_plan(struct sandbox_script *script, const struct plan *plan) {
         }
         good &= run_event(script, slice_str(calm_event), S("ok"), slice(NULL, 0), SOFT_MS);
     }
-    return good;
+    return gave_back(script->sandbox, before) && good;
 }
 
 static void drop_log(struct sandbox *sandbox, int level, struct slice line) {
@@ -111,6 +124,7 @@ static bool run_source(struct slice source, const struct plan *plan) {
     opts.hook = hook;
     opts.kv = sandbox_kv_new();
     script = sandbox_script_new(&opts, NULL, &problem);
+    if (!script) printf("# %s\n", problem.text);
     bool good = script && run_plan(script, plan);
     sandbox_script_free(script);
     sandbox_kv_free(opts.kv);

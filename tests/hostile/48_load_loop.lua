@@ -1,0 +1,2 @@
+-- expect: load-error: CPU budget exceeded
+while true do end
