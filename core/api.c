@@ -216,8 +216,8 @@ static void on_messages(void *user, struct list *messages) {
 
 // --- the end ---
 
-// libuv may still touch the inbox's handle while its turn of closing handles
-// ends; one more closing handle later it is certainly done.
+// libuv may still touch the inbox's handle until the current round of close
+// callbacks ends; one more handle, closed after it, makes sure of that.
 static void on_last_closed(uv_handle_t *handle) {
     free(handle->data);
 }

@@ -1,6 +1,6 @@
 // Who may do what. A token is found by its id, its hash compared in constant
-// time; an unknown id costs the same work. What was found is believed for a
-// second, so that a stream of events does not read the store for each.
+// time; an unknown id costs the same work. A result is cached for a second, so
+// that a stream of events does not read the store for each.
 #include "api_inner.h"
 
 #include "clock.h"

@@ -1,4 +1,4 @@
-// Which deliveries somebody means: the same names in a query string and in a
+// Which deliveries a request selects: the same names in a query string and in a
 // JSON filter. Everything becomes bound values of a store_filter; nothing here
 // ever becomes SQL text.
 #include <stddef.h>

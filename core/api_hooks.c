@@ -1,5 +1,5 @@
-// What is told of webhooks and their scripts: the registry's files, the states in the
-// store, the counters of their calls.
+// Lists of webhooks and scripts: the registry's files, the states in the store, the
+// counters of script calls.
 #include "api_read_inner.h"
 #include "map.h"
 
@@ -65,7 +65,7 @@ static void on_state(void *user, const struct store_hook *hook) {
     row->since_ms = hook->since_ms;
 }
 
-// The states stand in the store; a webhook whose file is gone has a row there only.
+// States are kept in the store; a webhook whose file is gone has only its row there.
 static void gather_states(struct read *read) {
     struct states states = { .arena = read->arena, .end = &read->rows };
     map_init(&states.rows);
@@ -118,7 +118,7 @@ static void add_stages(struct buf *out, unsigned stages) {
     buf_byte(out, ']');
 }
 
-// The counters stand under a lock while they are walked, so they are only copied there.
+// Walking the counters holds their lock, so they are only copied meanwhile.
 struct counted {
     struct map rows;
     struct arena *arena;

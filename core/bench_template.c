@@ -1,5 +1,5 @@
 // The template benchmark. A round renders every event a few times, then copies
-// every wanted output as often, and the next round goes the other way round;
+// every wanted output as often; the next round takes them in the other order;
 // the figures are medians over rounds short enough that both halves meet the
 // same machine. Both rotate over all events, so both read what they read from
 // the same level of cache.

@@ -51,8 +51,8 @@ int cli_parse(const struct cli_command *command, struct config *config, int argc
 int cli_fail(int status, const struct fail *fail);
 int cli_say(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// Prints what a buffer holds. One that is cut short, for want of memory or room, is not
-// printed: that is said, and the command ends.
+// Prints what a buffer holds. When it was cut short, for want of memory or room, prints an error
+// instead and ends the process.
 void cli_print(const struct buf *out);
 
 // True when `fd` is a terminal and NO_COLOR is unset: colour and progress are for people.

@@ -1,5 +1,5 @@
-// libcurl's easy interface; the courier is for receivers, this is for our own
-// engine and may block.
+// Uses libcurl's easy interface and may block: it talks to our own engine only.
+// The courier is for receivers.
 #include "client.h"
 
 #include <curl/curl.h>

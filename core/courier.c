@@ -1,8 +1,8 @@
 // One attempt's way:
 //   courier_send → [resolver] → every address past the guard → pin → multi
 //   curl ends it → verdict_give → `done`
-// What ends inside a call of the owner (a refused URL, a cancel) is chained up
-// and told from the loop, so `done` never runs inside courier_send.
+// What ends inside the owner's own call (a refused URL, a cancel) is queued and
+// reported from the loop, so `done` never runs inside courier_send.
 #include "courier.h"
 
 #include <assert.h>
@@ -81,7 +81,7 @@ static struct flight *flight_new(struct courier *courier) {
 }
 
 static struct flight *flight_take(struct courier *courier, struct transfer *transfer) {
-    // The last one that came back has the warmest memory.
+    // The handle returned last is the likeliest to be in cache.
     struct list *link = list_empty(&courier->spare) ? NULL : courier->spare.prev;
     struct flight *flight = link ? list_item(link, struct flight, link) : flight_new(courier);
     if (!flight) return NULL;
@@ -138,7 +138,7 @@ static void refuse(struct courier *courier, struct transfer *transfer, enum verd
     tell_soon(courier, transfer);
 }
 
-// Ends a flight that curl does not know, or not any more.
+// Ends a flight that curl does not have, or no longer has.
 static void give_up(struct flight *flight, enum verdict verdict, const char *type,
                     const char *text) {
     struct courier *courier = flight->courier;

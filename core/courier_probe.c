@@ -1,4 +1,5 @@
-// See the header: three questions to foreign headers.
+// What the kernel and OpenSSL know of a connection. courier_probe.h says why this is
+// a file of its own.
 #include "courier_probe.h"
 
 #include <linux/tcp.h>

@@ -33,7 +33,7 @@ static bool next_header(struct slice *rest, struct slice name, struct slice *val
     return false;
 }
 
-// Of several the longest: the receiver knows best when it is too much.
+// The longest of several: the receiver knows best when it is overloaded.
 static int64_t read_retry_after(struct slice headers) {
     int64_t wish_ms = -1, now_ms = clock_wall_ms();
     struct slice value;

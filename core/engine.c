@@ -1,6 +1,6 @@
-// Wiring and the order of things. Start: store, workers, registry; when the
-// first hook set is there, journal, then the API becomes ready. Stop goes the
-// other way, so that nobody ever sends to somebody who has left.
+// Wires the actors together, and starts and stops them in order. Start: store,
+// workers, registry; with the first hook set, journal; then the API becomes ready.
+// Stop is the reverse, so that no actor sends to one that is gone.
 #include "engine.h"
 
 #include <stdio.h>
@@ -153,7 +153,8 @@ static enum err start_api(struct engine *engine) {
     const struct config *c = engine->opts.config;
     bool loopback =
         !strcmp(c->host, "127.0.0.1") || !strcmp(c->host, "::1") || !strcmp(c->host, "localhost");
-    // On loopback no token is asked for, so no name that some page made its own may lead here.
+    // Loopback needs no token, so only these names may be used: a web page could rebind its own
+    // name to this address.
     const char *hosts = loopback ? "localhost,127.0.0.1,[::1]" : NULL;
     if (!engine->opts.api) return OK;
     engine->api = api_new(engine->loop,
@@ -242,8 +243,8 @@ static enum err open_parts(struct engine *engine, struct fail *fail) {
     return engine->registry ? OK : fail->code;
 }
 
-// libuv aborts when a loop cannot grow its table of descriptors; nothing else of it that
-// matters here goes through this.
+// libuv aborts when a loop cannot grow its table of descriptors. No other allocation of its
+// that matters here goes through this function.
 static void *grow_or_leave(void *old, size_t n) {
     void *p = realloc(old, n);
     if (!p && n) fail_no_memory("the event loop");
@@ -269,7 +270,7 @@ struct engine *engine_start(uv_loop_t *loop, const struct engine_opts *opts, str
     uv_timer_init(loop, &engine->check_timer);
     engine->trouble.data = engine->again.data = engine->check_timer.data = engine;
     pulse_start(&engine->pulse, loop, "api");
-    // The process ends when a part cannot be opened, so nothing but the store's lock is given back.
+    // The process ends when a part cannot be opened, so only the store's lock is released.
     if (open_parts(engine, fail) == OK) return engine;
     if (engine->store) store_close(engine->store);
     return NULL;

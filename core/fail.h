@@ -41,8 +41,8 @@ enum err fail_set(struct fail *fail, enum err code, size_t at, const char *type,
 // Sets fail->path by format; longer paths are cut.
 void fail_path(struct fail *fail, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// Ends the process with a line that says for what there was no memory, where
-// nobody can be told. The store is whole at every moment, so this may be the last.
+// Ends the process with a line that names what could not be allocated, for places
+// that cannot report it. The store is consistent at every moment, so this is safe.
 _Noreturn void fail_no_memory(const char *what);
 
 // Turns fail->at into line and column by counting line feeds in text[0..n).

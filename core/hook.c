@@ -1,6 +1,5 @@
-// A webhook's life and its use: matching an event, filling in the engine's own
-// tags, rendering the request. How one is made from a description stands in
-// hook_build.c and its neighbours.
+// Using a webhook: matching an event, filling in the engine's own tags, rendering
+// the request. hook_build.c and its neighbours make one from its description.
 #include "hook.h"
 
 #include <stdlib.h>

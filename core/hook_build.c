@@ -261,7 +261,7 @@ struct hook *hook_new(const struct hook_input *input, hook_finding_fn *found, vo
         read_description(&b);
         if (!b.bad) hook_lint(&b);
     }
-    // What had no memory reads like what was left out: a signature, a condition.
+    // A part that could not be allocated looks like one left out: a signature, a condition.
     if (b.no_memory || hook->arena.no_memory) {
         b.bad = true;
         fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for a webhook");

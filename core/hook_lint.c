@@ -1,6 +1,6 @@
-// What is said when a webhook is saved: tags nobody knows, tags that the
-// events it listens to never carry, event types nobody knows, keys that stand
-// twice (hook_lint_keys.c), names in functions that mean nothing
+// Warnings when a webhook is saved: unknown tags, tags that its events never
+// carry, unknown event types, duplicate keys (hook_lint_keys.c), unknown names in
+// functions
 // (sandbox_call_lint.c). All warnings: the platform may add tags and events.
 #include "hook_inner.h"
 

@@ -1,6 +1,6 @@
-// Keys that stand twice in one object of a JSON body (C7). Receivers differ in
-// which of the two they take, so it is said, though it is valid. The template
-// compiled, so this walk may be careless: it only has to know strings,
+// Duplicate keys in one object of a JSON body (C7): valid JSON, but receivers
+// disagree on which of the two counts, hence a warning. The template has already
+// compiled, so this walk may be lenient: it only has to tell strings,
 // placeholders and brackets apart.
 #include <stdlib.h>
 

@@ -129,7 +129,7 @@ static void read_headers(struct hook_build *b, struct json headers) {
         else {
             struct slice text = json_text(value, arena);
             add_header(b, arena_dup(arena, name), text);
-            // What placeholders add shows when they are rendered.
+            // What placeholders add is checked when they are rendered.
             bytes += name.n + (slice_find(text, '[') == text.n ? text.n : 0);
         }
     }

@@ -41,7 +41,7 @@ static const struct slice operator_names[OPERATORS] = {
     [ABSENT] = { "absent", 6 },
 };
 
-// EVENT and its like are on every event, but among no event's tags.
+// Every event has EVENT and its like, though they are not among its tags.
 enum source { OF_TAGS, OF_TYPE, OF_ID, FIXED };
 
 struct hook_condition {
@@ -110,7 +110,7 @@ static bool condition_holds(const struct hook_condition *c, const struct event *
     struct tag_value value = tag_set_get(&event->tags, c->tag);
     if (value.kind == TAG_ABSENT)
         return c->operator== ABSENT || c->operator== IS_NOT || c->operator== NOT_IN;
-    // On the stack: there is no way to say that there was no memory, and a no loses the event.
+    // On the stack: this cannot report a failed allocation, and answering no would lose the event.
     char room[EVENT_BYTES_MAX];
     struct slice text = slice(value.p ? value.p : "", value.n);
     if (value.kind == TAG_NULL)

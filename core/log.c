@@ -1,5 +1,5 @@
 // Structured lines on standard error. Not buffered: after a crash the last
-// line is what matters. They need no memory: when it runs out, that is to be told.
+// line is what matters. Nothing is allocated, so running out of memory can be logged.
 #include "log.h"
 
 #include <stdarg.h>

@@ -26,7 +26,8 @@ struct token {
 
 // A new token from the kernel's random source.
 void token_make(struct token *token);
-// Takes a presented token apart; false when it has not the shape of one.
+// Reads the id out of a presented token (borrowed from `text`); false when it is not shaped like
+// one.
 bool token_parse(struct slice text, struct slice *id);
 // The hash that is stored and compared.
 void token_hash(struct slice text, uint8_t hash[32]);

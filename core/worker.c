@@ -15,7 +15,7 @@
 
 enum { STARTS_A_TURN = 24, STARTS_MS = 2 }; // sockets that are ready come in between
 
-// What is sent must be in the store for the next attempt, so who cannot keep it does not send.
+// A retry sends the stored request, so a request that cannot be stored is not sent.
 static enum err keep_request(struct job *job, const struct request *request, struct slice *to) {
     struct buf packed;
     buf_init(&packed, REQUEST_BODY_MAX + REQUEST_URL_MAX + REQUEST_HEADER_BYTES_MAX * 2 + 65536);
@@ -80,7 +80,7 @@ static void take_requests(struct task *task) {
     worker_send(task);
 }
 
-// Errors reach the log the first time, the tenth, the hundredth; each delivery tells its own.
+// Logs the first error of a script, the tenth, the hundredth; each delivery records its own.
 static void say_error(struct task *task) {
     const struct script_call *call = &task->call;
     worker_blot_script(task);
@@ -248,8 +248,8 @@ static struct list *next_job(struct worker *worker, int started) {
 }
 
 // As many as fit in a turn: rendering and sending a thousand takes long, and
-// answers would wait meanwhile. The number counts because curl connects and
-// writes later, for all that were added in one go.
+// answers would wait meanwhile. Time alone is no bound, because curl connects and
+// writes later, for all that were added at once.
 static void start_jobs(struct worker *worker) {
     int64_t end_ns = clock_mono_ns() + STARTS_MS * 1000000ll;
     struct list *link;
