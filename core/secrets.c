@@ -133,7 +133,8 @@ static enum err open_line(struct generation *g, const uint8_t key[KEY_BYTES], st
     size_t space = slice_find(line, ' ');
     struct slice name = slice(line.p, space), text = slice_from(line, space + 1);
     uint8_t *bytes = arena_alloc(&g->arena, text.n + 3);
-    long n = bytes && tag_name_valid(name) ? base64_decode(text, bytes) : -1;
+    if (!bytes) return fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for the secrets");
+    long n = tag_name_valid(name) ? base64_decode(text, bytes) : -1;
     if (n < NONCE_BYTES + SEAL_BYTES)
         return fail_set(fail, ERR_INPUT, 0, "bad_secrets", "secrets:%zu: not a secret", number);
     size_t length = (size_t)n - NONCE_BYTES - SEAL_BYTES;
@@ -178,6 +179,13 @@ static bool load_environment(struct generation *g) {
     return true;
 }
 
+static void generation_free(struct generation *g) {
+    for (struct secret *x = g->first; x; x = x->next)
+        explicit_bzero((char *)(uintptr_t)x->value.p, x->value.n);
+    arena_deinit(&g->arena);
+    free(g);
+}
+
 enum err secrets_reload(struct secrets *s, struct fail *fail) {
     struct generation *g = calloc(1, sizeof *g);
     if (!g) return fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for the secrets");
@@ -186,8 +194,7 @@ enum err secrets_reload(struct secrets *s, struct fail *fail) {
     if (err == OK && !load_environment(g))
         err = fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for the secrets");
     if (err != OK) {
-        arena_deinit(&g->arena);
-        free(g);
+        generation_free(g);
         return err;
     }
     if (fail) *fail = (struct fail){ 0 };
@@ -211,10 +218,7 @@ struct secrets *secrets_open(const char *dir, const char *key_file, struct fail 
 void secrets_close(struct secrets *s) {
     for (struct generation *g = atomic_load(&s->current), *older; g; g = older) {
         older = g->older;
-        for (struct secret *x = g->first; x; x = x->next)
-            explicit_bzero((char *)(uintptr_t)x->value.p, x->value.n);
-        arena_deinit(&g->arena);
-        free(g);
+        generation_free(g);
     }
     free(s->dir);
     free(s->key_file);
@@ -265,11 +269,18 @@ static enum err ensure_key(const char *dir, const char *key_file, uint8_t key[KE
     key_path(dir, NULL, path);
     id_random(key, KEY_BYTES);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
-    bool fine = fd >= 0 && write(fd, key, KEY_BYTES) == KEY_BYTES && fsync(fd) == 0;
-    if (fd >= 0) close(fd);
-    return fine && sync_directory(dir)
-               ? OK
-               : fail_set(fail, ERR_IO, 0, "key_unwritable", "%s: %s", path, strerror(errno));
+    bool fine =
+        fd >= 0 && write(fd, key, KEY_BYTES) == KEY_BYTES && fsync(fd) == 0 && sync_directory(dir);
+    if (fine) {
+        close(fd);
+        return OK;
+    }
+    fail_set(fail, ERR_IO, 0, "key_unwritable", "%s: %s", path, strerror(errno));
+    if (fd >= 0) {
+        unlink(path); // half a key would be in the way of every later one
+        close(fd);
+    }
+    return ERR_IO;
 }
 
 static enum err seal_line(const uint8_t key[KEY_BYTES], struct slice name, struct slice value,

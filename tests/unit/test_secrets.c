@@ -1,5 +1,7 @@
 // Secrets at rest: what is on disk, what a wrong key or an altered file does.
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,6 +125,20 @@ static void names_and_sizes_are_checked(void) {
     CHECK_INT(secrets_put(dir, NULL, S("A"), slice(big, sizeof big - 1), &fail), OK);
 }
 
+static void a_key_that_could_not_be_written_leaves_nothing_behind(void) {
+    struct rlimit before, tiny;
+    fresh_dir();
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    tiny = (struct rlimit){ 16, before.rlim_max }; // a disk with room for half a key
+    setrlimit(RLIMIT_FSIZE, &tiny);
+    enum err err = secrets_put(dir, NULL, S("A"), S("x"), NULL);
+    setrlimit(RLIMIT_FSIZE, &before);
+    CHECK_INT(err, ERR_IO);
+    CHECK_INT(secrets_put(dir, NULL, S("A"), S("x"), NULL), OK);
+    CHECK_TEXT(get("A"), "x");
+}
+
 static const struct check_case cases[] = {
     { "a secret comes back and is not on disk", a_secret_comes_back_and_is_not_on_disk },
     { "a secret is replaced and removed", a_secret_is_replaced_and_removed },
@@ -131,5 +147,7 @@ static const struct check_case cases[] = {
     { "the environment wins and reload sees changes",
       the_environment_wins_and_reload_sees_changes },
     { "names and sizes are checked", names_and_sizes_are_checked },
+    { "a key that could not be written leaves nothing behind",
+      a_key_that_could_not_be_written_leaves_nothing_behind },
 };
 CHECK_MAIN(cases)
