@@ -80,6 +80,7 @@ static bool worth_another_try(int http, struct slice answer) {
 
 static void flush(struct send *s) {
     if (!s->count || s->status != EXIT_OK) return;
+    if (s->batch.failed) fail_no_memory("a batch of events");
     struct fail fail = { 0 };
     int http = 0;
     if (s->array) buf_byte(&s->batch, ']');
@@ -139,8 +140,10 @@ static void send_document(struct send *s, FILE *file, struct slice head) {
     struct slice text = buf_slice(&whole);
     s->array = true;
     if (whole.failed)
-        s->status =
-            cli_say(EXIT_USAGE, "a JSON array of more than 256 MiB; NDJSON has no such limit");
+        s->status = cli_say(EXIT_USAGE, whole.no_memory
+                                            ? "no memory for the JSON array; NDJSON needs less"
+                                            : "a JSON array of more than 256 MiB; NDJSON has no "
+                                              "such limit");
     else if (json_check(text, (struct json_limits){ .depth_max = EVENT_DEPTH_MAX + 1 }, &fail) !=
              OK) {
         fail_place(&fail, text.p, text.n);
