@@ -272,10 +272,12 @@ static void send_done(struct wire_done *done) {
     size_t before = process.out.n;
     wire_put_done(&process.out, done);
     if (!process.out.failed) return;
-    // more than a frame or the buffer holds: say so in its place
+    bool starved = process.out.no_memory;
     process.out.n = before;
-    process.out.failed = false;
+    process.out.failed = process.out.no_memory = false;
     flush();
+    if (starved) leave("no memory");
+    // more than a frame or the buffer holds: say so in its place
     refuse_call(done, "transform", S("the requests of this call are too large together"));
     wire_put_done(&process.out, done);
 }
