@@ -245,6 +245,41 @@ static void random_numbers_differ_between_states(void) {
     sandbox_free(b);
 }
 
+static void open_stock_string(lua_State *L, void *user) {
+    (void)user;
+    lua_pushcfunction(L, luaopen_string);
+    lua_pushliteral(L, LUA_STRLIBNAME);
+    lua_call(L, 1, 0);
+}
+
+// Short lists of one type and all others are sorted by different means.
+static void lists_of_any_size_and_type_are_sorted(void) {
+    struct sandbox *sandbox = start();
+    static const char *const makes[] = { "i * 7919 % 1009 - 500.5", "'k' .. i * 7919 % 1009",
+                                         "('x'):rep(i % 3) .. string.char(i % 256)",
+                                         "setmetatable({i * 7919 % 1009}, m)" };
+    CHECK_INT(sandbox_protect(sandbox, open_stock_string, NULL, 1000).end, SANDBOX_DONE);
+    for (size_t i = 0; i < sizeof makes / sizeof *makes; i++) {
+        char chunk[512];
+        snprintf(
+            chunk, sizeof chunk,
+            "local m = {__lt = function(a, b) return a[1] < b[1] end} "
+            "for _, n in ipairs{0, 1, 2, 3, 100, 9000} do local t, seen = {}, {} "
+            "for i = 1, n do t[i] = %s seen[t[i]] = (seen[t[i]] or 0) + 1 end table.sort(t) "
+            "for i = 1, n do assert(i == 1 or not (t[i] < t[i - 1])) seen[t[i]] = seen[t[i]] - 1 end "
+            "for _, left in pairs(seen) do assert(left == 0) end end return 'ok'",
+            makes[i]);
+        CHECK_TEXT(state_do(sandbox, chunk), "ok");
+    }
+    static const struct state_case odd[] = {
+        { "local t = {3, 1, 'x'} table.sort(t)", "! attempt to compare" },
+        { "local t = {'b', 'a', 2} table.sort(t)", "! attempt to compare" },
+        { "local t = {3, 0/0, 1, 2} table.sort(t) return #t", "4" },
+    };
+    STATE_CHECK(sandbox, odd);
+    sandbox_free(sandbox);
+}
+
 static const struct check_case cases[] = {
     { "what reaches out is gone", what_reaches_out_is_gone },
     { "protected calls answer as usual", protected_calls_answer_as_usual },
@@ -256,5 +291,6 @@ static const struct check_case cases[] = {
     { "time is UTC", time_is_utc },
     { "globals are strict once sealed", globals_are_strict_once_sealed },
     { "random numbers differ between states", random_numbers_differ_between_states },
+    { "lists of any size and type are sorted", lists_of_any_size_and_type_are_sorted },
 };
 CHECK_MAIN(cases)
