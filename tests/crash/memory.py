@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Memory that runs out at the N-th allocation (R9), in every process tuma has.
 
-    tests/crash/memory.py [--points 60] [--seed N] [--only start,work,script,run] [--at N --every N]
+    tests/crash/memory.py [--points 60] [--seed N] [--only start,work,script,run] [--at N --every N | --places]
                           [--defect ack-early|wild] [--build DIR]
 
 A preloaded library (failmalloc.c) lets the N-th allocation fail: that one, or it
@@ -12,6 +12,11 @@ without a fault counts. Where:
   work    the same, from the moment it listens: events come in, scripts run, requests go out
   script  its script processes
   run     `tuma run` over a file of events
+  commands  the other commands, one after the other (with --places only)
+
+With --places each place that allocates (by the innermost calls of tuma's own code) fails
+once instead, in as many processes as it takes until a process meets no place that had
+no turn yet.
 
 The process may refuse (any status that is no signal), answer 503, drop connections. Bad is:
 
@@ -21,6 +26,7 @@ The process may refuse (any status that is no signal), answer 503, drop connecti
   lost         an acknowledged event is not delivered, once an engine without faults has run on the store
   unkept       `tuma run` ends with 0, and not everything it was given is delivered
   altered      a request arrived with other bytes than were due
+  wrong        a command ended with 0 and said something else than it should
   broken       the store fails integrity_check
 
 `--defect ack-early` takes events for acknowledged that were not; `wild` lets a failed
@@ -51,8 +57,9 @@ DROUGHT = 1.5    # seconds until the memory is back where a process waits for it
 PATIENCE = 1     # seconds a client without memory worries waits for its answer
 EVERY = (0, 1, 7)
 STORED = (200, 202)  # just now, or when the answer was too late for the client
-WHERE = ("start", "work", "script", "run")
-ARMED, AT, EACH, WILD, COUNT, STRUCK = range(6)
+SWEEP_MAX = 400  # processes until no new place may be met
+STATE_BYTES = 64 * 1024  # at least sizeof (struct state)
+ARMED, AT, EACH, WILD, COUNT, STRUCK, BY_PLACE = range(7)
 
 RETRY = "retry = { 0.05, 0.1, 0.2, 0.4, 0.8, 1, 1, 1, 1, 1 }, breaker = false"
 HOOKS = {
@@ -81,9 +88,10 @@ class Fault:
     """The file that a process of its own maps: see struct state in failmalloc.c."""
 
     def __init__(self, path):
-        path.write_bytes(bytes(4096))
+        path.write_bytes(bytes(STATE_BYTES))
         self.file = open(path, "r+b")
-        self.map = mmap.mmap(self.file.fileno(), 4096)
+        self.map = mmap.mmap(self.file.fileno(), STATE_BYTES)
+        self.by_place = False
 
     def put(self, field, value):
         struct.pack_into("Q", self.map, 8 * field, value)
@@ -92,7 +100,7 @@ class Fault:
         return struct.unpack_from("Q", self.map, 8 * field)[0]
 
     def arm(self, at, every, wild=False):
-        for field, value in ((AT, at), (EACH, every), (WILD, wild), (COUNT, 0), (STRUCK, 0), (ARMED, 1)):
+        for field, value in ((AT, at), (EACH, every), (WILD, wild), (COUNT, 0), (STRUCK, 0), (BY_PLACE, self.by_place), (ARMED, 1)):
             self.put(field, value)
 
     def disarm(self):
@@ -111,6 +119,7 @@ class Rig:
             workspace.hook(name, text % (RETRY, self.sink.url))
         self.acked, self.points, self.acked_total, self.struck, self.refused, self.seen = [], 0, 0, 0, 0, 0
         self.bad = collections.Counter()
+        self.said = {}
 
     def secrets(self):
         done = subprocess.run([TUMA, "secret", "set", "TOKEN", *self.w.settings()], input="sesame", capture_output=True, text=True)
@@ -233,6 +242,79 @@ class Rig:
             self.point_serve(where, 1 << 62, 0, f"{label}_{where}")
         return (self.script if where == "script" else self.parent).get(COUNT)
 
+    # --- each place once ---
+
+    def sweep(self, where, fault, point):
+        """`point(label)` until nothing new fails."""
+        fault.by_place = True
+        for number in range(SWEEP_MAX):
+            point(f"{where}_place_{number}")
+            self.points += 1
+            if fault.get(STRUCK) == 0:
+                break
+        else:
+            self.complain("hung", f"{where}: {SWEEP_MAX} processes, and still new places")
+        fault.by_place = False
+
+    def sweep_places(self, where):
+        if where == "commands":
+            for name, (arguments, stdin, fixed) in self.commands().items():
+                self.sweep(name, self.parent, lambda label, a=arguments, i=stdin, f=fixed: self.point_command(a, i, f, label))
+        elif where == "run":
+            self.sweep(where, self.parent, lambda label: self.point_run(1, 0, label))
+        else:
+            self.sweep(where, self.script if where == "script" else self.parent, lambda label: self.point_serve(where, 1, 0, label))
+
+    def commands(self):
+        """Name: (arguments, input, whether it says the same every time). A store with deliveries and an engine are there."""
+        engine = self.w.engine("--workers", "1")
+        for i in range(3):
+            engine.post({"id": f"cmd_{i}", "type": "call.completed", "tags": {"CALL_ID": f"cmd_{i}"}})
+        until(lambda: engine.states() == {"delivered": 6}, WAIT, "the commands' deliveries")
+        delivery = str(engine.log()[0]["id"])
+        one = self.w.path / "one.json"
+        one.write_text('{"id":"one","type":"call.completed","tags":{"CALL_ID":"one"}}')
+        scripted = str(self.w.scripts / "scripted.lua")
+        return {
+            "check": (["check", "--allow-private", "--json"], None, True),
+            "test": (["test", "--allow-private"], None, True),
+            "render": (["render", "scripted", "--event", str(one), "--json", "--allow-private"], None, True),
+            "profile": (["scripts", "profile", "scripted", "--last", "3", "--allow-private"], None, False),
+            "log": (["log", "--json"], None, True),
+            "show": (["show", delivery], None, True),
+            "events": (["events"], None, True),
+            "secret": (["secret", "list"], None, True),
+            "secret_set": (["secret", "set", "TOKEN"], "sesame", True),
+            "token": (["token", "create", "--label", "x"], None, False),
+            "tokens": (["token", "list"], None, False),
+            "scripts": (["scripts", "show", "scripted", "--json"], None, False),
+            "send": (["send", str(one)], None, False),
+            "redeliver": (["redeliver", delivery], None, False),
+            "new": (["new", "--editor"], None, False),
+            "check_one": (["check", scripted, "--allow-private"], None, True),
+        }
+
+    def point_command(self, arguments, stdin, fixed, label):
+        def once(env):
+            return subprocess.run([TUMA, *arguments, *self.w.settings()], input=stdin or "", capture_output=True, text=True,
+                                  env=dict(os.environ, **env), timeout=WAIT, cwd=self.w.path)
+        key = tuple(arguments)
+        if key not in self.said:
+            self.said[key] = once({})
+            if self.said[key].returncode:
+                raise Failed(f"{label}: {self.said[key].stdout}{self.said[key].stderr}")
+        self.parent.arm(1, 0, self.options.defect == "wild")
+        try:
+            done = once(self.env)
+        except subprocess.TimeoutExpired:
+            self.complain("hung", label)
+            return
+        finally:
+            self.parent.disarm()
+        if done.returncode == 0 and fixed and done.stdout != self.said[key].stdout:
+            self.complain("wrong", f"{label}: {done.stdout[:1000]}\nnot {self.said[key].stdout[:1000]}", done.stderr)
+        self.judge(label, done.returncode, done.stdout + done.stderr)
+
     # --- a store, after some points ---
 
     def is_due(self, r):
@@ -278,6 +360,11 @@ class Rig:
 
     def run(self):
         places = self.options.only.split(",")
+        if self.options.places:
+            for where in places:
+                self.sweep_places(where)
+            self.look()
+            return {"points": self.points, "struck": self.struck, "acked": self.acked_total, "refused": self.refused, **self.bad}
         self.count(places[0], "first")
         counts = {where: self.count(where) for where in places}
         print("allocations:", json.dumps(counts), flush=True)
@@ -303,7 +390,8 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--points", type=int, default=60)
     options.add_argument("--seed", type=int, default=int(time.time()))
-    options.add_argument("--only", default=",".join(WHERE))
+    options.add_argument("--only", default="start,work,script,run")
+    options.add_argument("--places", action="store_true")
     options.add_argument("--at", type=int, default=0)
     options.add_argument("--every", type=int, default=-1)
     options.add_argument("--defect", choices=["none", "ack-early", "wild"], default="none")

@@ -1,5 +1,5 @@
-"""Memory that runs out: the short run of tests/crash/memory.py in every process, and its
-two controls, which must be caught."""
+"""Memory that runs out: the short run of tests/crash/memory.py in every process, each place
+that allocates once, and the rig's two controls, which must be caught."""
 import http.client
 import json
 import os
@@ -15,6 +15,8 @@ import memory  # noqa: E402
 
 SEED = os.environ.get("TUMA_SEED", "20261125")
 POINTS = os.environ.get("TUMA_POINTS", "14")
+WAIT = 300
+PLACES = os.environ.get("TUMA_PLACES", "").split()  # half a minute each: `make coverage` does it
 
 
 def rig(*flags):
@@ -25,6 +27,7 @@ def rig(*flags):
 # All at once: they mostly wait.
 SANITIZED = bool(os.environ.get("TUMA_SANITIZED"))  # their allocators cannot be preloaded over
 RUNS = {} if SANITIZED else {place: rig("--only", place, "--points", POINTS) for place in ("start", "work", "script", "run")}
+RUNS |= {} if SANITIZED else {f"each {place}": rig("--only", place, "--places") for place in PLACES}
 CONTROLS = {} if SANITIZED else {"crash": rig("--only", "work", "--points", "3", "--defect", "wild"),
                                  "lost": rig("--only", "work", "--points", "4", "--every", "1", "--defect", "ack-early")}
 
@@ -32,7 +35,7 @@ CONTROLS = {} if SANITIZED else {"crash": rig("--only", "work", "--points", "3",
 def whole(place):
     if SANITIZED:
         return
-    out = RUNS[place].communicate(timeout=200)[0]
+    out = RUNS[place].communicate(timeout=WAIT)[0]
     print("# " + out.strip().split("\n")[-1])
     check(RUNS[place].returncode == 0, out[-4000:])
 
@@ -40,7 +43,7 @@ def whole(place):
 def caught(kind):
     if SANITIZED:
         return
-    out = CONTROLS[kind].communicate(timeout=200)[0]
+    out = CONTROLS[kind].communicate(timeout=WAIT)[0]
     check(CONTROLS[kind].returncode == 1 and f'"{kind}": ' in out, out[-2000:])
 
 
@@ -58,6 +61,11 @@ def test_script_processes_without_memory():
 
 def test_tuma_run_without_memory_says_so():
     whole("run")
+
+
+def test_each_place_that_allocates_fails_once():
+    for place in PLACES:
+        whole(f"each {place}")
 
 
 def test_a_pointer_that_nobody_checked_is_caught():
