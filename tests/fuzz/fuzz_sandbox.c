@@ -13,6 +13,9 @@
     } while (0)
 
 enum { MEMORY = 4 * 1024 * 1024, ARENA = 256 * 1024, BUDGET_MS = 8 };
+enum {
+    LATE_MS = 2000
+}; // of CPU time; a script process is killed far earlier, but sanitizers are slow
 
 static const char event_json[] =
     "{\"id\":\"e1\",\"type\":\"call.completed\",\"org\":\"o\",\"tags\":{\"CALL_ID\":\"c1\",\"D\":145,"
@@ -29,12 +32,16 @@ static const char driver[] =
     "local meta = {} for _, name in ipairs{'__index', '__newindex', '__call', '__lt', '__le', '__eq', '__concat',\n"
     "  '__tostring', '__add', '__unm'} do meta[name] = function(a, b) return b or 'm' end end\n"
     "local angry = {} for name in pairs(meta) do angry[name] = function() error({}) end end\n"
+    "local wide = ('ab'):rep(5e4)\n"
+    "local hollow = {} for i = 1, 2e4 do hollow[i] = i end for i = 1, 2e4 do hollow[i] = nil end\n"
+    "local hollows = {} for i = 1, 50 do hollows[i] = hollow end\n"
     "local turning = {__tostring = tostring, __index = function(t, k) return t[k] end}\n"
     "local pool = {0, 1, -1, 2, 3, 1.5, 0/0, 1/0, -1/0, 2^31, -2^31, 2^53, 1e300, true, false, json.null,\n"
     "  '', 'a', 'abc abc', ('x'):rep(300), ('a-'):rep(20), ('ab '):rep(400), '\\0\\1\\255', '%', '[', '(', '%b()',\n"
     "  '^(.-)%s*$', '%f[%w]%w+', '(a*)(.-)()', '%1', '[]]', '%d+', '*t', '%c', '%s %d %q %5.2f %p', 'x.y', 'items[1].id',\n"
     "  'id', 't', 'query', 'headers', 'body', 'X-A', 'GRANTED', 'lib.x', 'json', 'US', 'GB', '+15552345678', '2026-11-24T00:00:00Z',\n"
     "  'https://h:1/p?a=1&b=%20#f', '{\"a\":[1,{\"b\":null}],\"n\":12345678901234567890}', '[[[[', 'Zm9v',\n"
+    "  wide, '[' .. wide .. ']', '%f[' .. wide .. ']', 'a-' .. wide, hollow, hollows, {hollows, hollows, hollows},\n"
     "  {}, {1, 2, 3}, {a = 1, b = {2}}, {1, nil, 3}, {3, 1, 2, 'x'}, cyclic, dag, json.array(),\n"
     "  setmetatable({}, meta), setmetatable({}, angry), setmetatable({1}, turning),\n"
     "  loop, deep, error, tostring, function(...) return ... end, function() return 1, 2, 3 end,\n"
@@ -201,7 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct input input = { slice((const char *)data + 3, size - 3), make_request(data[0]),
                            data[1] & 1 };
     struct sandbox_result result = sandbox_protect(sandbox, run_input, &input, BUDGET_MS);
-    MUST(result.text.n <= SANDBOX_ERROR_MAX);
+    MUST(result.text.n <= SANDBOX_ERROR_MAX && result.cpu_ns < LATE_MS * INT64_C(1000000));
     failed |= result.end == SANDBOX_OUT_OF_MEMORY || sandbox->memory_peak > MEMORY / 2;
     sandbox_kv_apply(sandbox->kv, sandbox->changes);
     MUST(sandbox_kv_bytes(sandbox->kv) <= SANDBOX_KV_BYTES_MAX);
