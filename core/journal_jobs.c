@@ -325,7 +325,8 @@ enum err outcome_plan(struct journal *j, struct batch *batch, struct outcome *o,
     // receipt stands above that.
     bool undecided = o->ruling.state == DELIVERY_PENDING || o->ruling.state == DELIVERY_PARKED;
     o->moot = job->gone || (!o->was_pending && undecided);
-    if (err || o->moot) return err;
+    if (err) return err;
+    if (o->moot) return store_changes(j, job, fail); // its script ran all the same
     judge_webhook(j, batch, w, o);
     if (nothing_to_store(o)) return OK;
     err = settle(j, batch, o, fail);

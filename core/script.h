@@ -107,6 +107,11 @@ struct script_call {
     unsigned strikes;           // script processes it was running in when they died
 };
 void script_call(struct script_pool *pool, struct script_call *call);
+// To be called once for the changes of a webhook's calls, right before they are handed on to be
+// stored, in that order: each gets the newest value that its key has by then, in `arena`. A change
+// whose value finds no memory is taken out; the delivery of the newest one stores it.
+void script_settle(struct script_pool *pool, struct slice webhook, struct script_kv **changes,
+                   struct arena *arena);
 
 // Runs hook.tests (and `test_source` when not empty, a *_test.lua file) in a
 // child; the report is JSON, see lua/test.lua. Asynchronous.

@@ -53,6 +53,11 @@ static void render_plainly(struct task *task) {
     worker_send(task);
 }
 
+static void settle_changes(struct task *task) {
+    struct job *job = task->job;
+    script_settle(task->worker->scripts, job->hook->name, &job->changes, &job->arena);
+}
+
 static void take_requests(struct task *task) {
     struct script_call *call = &task->call;
     struct job *job = task->job;
@@ -71,6 +76,7 @@ static void take_requests(struct task *task) {
         err = keep_request(job, &call->requests[i], &job->more[i - 1]);
     if (err) {
         job->request = slice(NULL, 0);
+        settle_changes(task);
         job->changes = NULL; // the stages will run again
         stop_with(task, err == ERR_NOMEM ? VERDICT_LOCAL : VERDICT_PARK,
                   S("the requests of this call cannot be kept"));
@@ -151,6 +157,7 @@ static void on_exhausted_told(struct script_call *call) {
     struct task *task = call->user;
     say_error(task);
     task->job->changes = call->changes;
+    task->job->quarantine = call->quarantine;
     worker_finish(task);
 }
 
@@ -220,6 +227,7 @@ static void start_task(struct worker *worker, struct job *job) {
 
 void worker_finish(struct task *task) {
     struct job *job = task->job;
+    settle_changes(task);
     task->worker->tasks--;
     job->message.kind = MESSAGE_OUTCOME;
     inbox_send(job->reply, &job->message);
@@ -267,10 +275,12 @@ static void on_more(uv_idle_t *more) {
     start_jobs(more->data);
 }
 
-// The courier's look-ups end before their resolver does.
+// The courier's look-ups end before their resolver does, and its jobs before the scripts that
+// settle what they wrote.
 static void courier_done(void *user) {
     struct worker *worker = user;
     resolver_close(worker->resolver, part_closed, worker);
+    script_pool_close(worker->scripts, part_closed, worker);
     part_closed(worker);
 }
 
@@ -280,7 +290,6 @@ static void begin_stop(struct worker *worker) {
     worker->parts_open = 3;
     start_jobs(worker); // they come back at once
     uv_close((uv_handle_t *)&worker->more, NULL);
-    script_pool_close(worker->scripts, part_closed, worker);
     courier_close(worker->courier, courier_done, worker);
 }
 

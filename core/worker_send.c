@@ -176,6 +176,10 @@ void worker_send(struct task *task) {
     struct fail fail = { 0 };
     struct url_parts parts;
     int64_t now_s = clock_wall_ms() / 1000;
+    if (task->worker->stopping) { // a script answered while the courier closes
+        worker_refuse(task, VERDICT_LOCAL, "shutdown", "the engine stops");
+        return;
+    }
     enum err err = request_seal(&task->request, job->attempt, task_secret, task, &job->arena,
                                 &task->sealed, &fail);
     if (err == OK) err = guard_url(task->worker->opts.guard, task->sealed.url, &parts, &fail);

@@ -5,9 +5,10 @@ import os
 import random
 import re
 import signal
+import threading
 import time
 
-from harness import Workspace, check, equal, main, until
+from harness import Receiver, Workspace, check, equal, main, until
 
 GOOD = """local hook = { on = { "call.completed" }, request = { url = "%(url)s/%(name)s", body = [=[{"id":"[CALL_ID]","n":[N]}]=] } }
 function hook.tags(event) return { N = #event.CALL_ID } end
@@ -147,6 +148,31 @@ return hook""")
         engine = w.engine()
         engine.post(event(9))
         equal([request["target"] for request in sink.wait(4)], ["/1", "/2", "/3", "/4"])
+
+
+def test_a_count_is_kept_in_whatever_order_deliveries_end():
+    held = threading.Event()
+    with Workspace() as w, Receiver(lambda request: (request["target"] in ("/1", "/21") and held.wait(30), 200)[1]) as receiver:
+        w.hook("count", f"""local hook = {{ on = "call.completed", concurrency = 8, retry = {{ 0.1 }}, request = {{ url = "{receiver.url}/[N]" }} }}
+function hook.tags(event) return {{ N = store.incr("n") }} end
+return hook""")
+        engine = w.engine()
+        equal(engine.request("POST", "/v1/events", [event(n) for n in range(20)])[0], 202)
+        until(lambda: engine.states().get("delivered") == 19, what="all but the first")
+        held.set()
+        until(lambda: engine.states().get("delivered") == 20, what="the first, as the last")
+        engine.process.stop()
+        held.clear()
+        engine = w.engine("--drain-s", "1")  # and when the engine ends in between, with one in hand
+        equal(engine.request("POST", "/v1/events", [event(n) for n in range(20, 25)])[0], 202)
+        until(lambda: engine.states().get("delivered") == 24, what="all but the one that hangs")
+        equal(engine.process.stop(), 0, "stop")
+        held.set()
+        engine = w.engine()
+        engine.post(event(25))
+        until(lambda: engine.states().get("delivered") == 26, what="all")
+        counts = sorted({int(r["target"][1:]) for r in receiver.requests})
+        check(counts in (list(range(1, 27)), list(range(1, 28))), f"{counts} of 26 events, one of them in hand at the stop")
 
 
 def test_a_full_store_is_said_and_shown_and_keeps_what_it_has():

@@ -656,6 +656,33 @@ static void a_store_survives_its_process(void) {
     disk = NULL;
 }
 
+// The first call's delivery ends last; its 1 must not be stored over the other's 2.
+static void what_settles_late_takes_the_newest_value_along(void) {
+    struct calling first, second;
+    struct script_kv on_disk = { .key = S("other"), .value = S("1") };
+    disk = &on_disk;
+    open_pool();
+    struct hook *hook = hook_of("late", "function hook.tags()\n"
+                                        "  if store.get('other') then store.delete('other') end\n"
+                                        "  return { N = store.incr('n') }\nend");
+    start(&first, hook, 1);
+    wait_for(&first);
+    start(&second, hook, 2);
+    wait_for(&second);
+    script_settle(pool, S("late"), &second.call.changes, second.call.arena);
+    script_settle(pool, S("late"), &first.call.changes, first.call.arena);
+    int seen = 0;
+    for (const struct script_kv *kv = first.call.changes; kv; kv = kv->next, seen++)
+        CHECK(slice_eq(kv->value, slice_eq(kv->key, S("n")) ? S("2") : S("")));
+    CHECK_INT(seen, 2);
+    script_settle(pool, S("nobody"), &first.call.changes, first.call.arena);
+    end(&first);
+    end(&second);
+    hook_unref(hook);
+    close_pool();
+    disk = NULL;
+}
+
 static void write_lib(const char *name, const char *text) {
     char path[128];
     snprintf(path, sizeof path, "%s/%s.lua", lib_dir, name);
@@ -803,6 +830,8 @@ static const struct check_case cases[] = {
     { "a process that hangs up is no fault of its file",
       a_process_that_hangs_up_is_no_fault_of_its_file },
     { "a store survives its process", a_store_survives_its_process },
+    { "what settles late takes the newest value along",
+      what_settles_late_takes_the_newest_value_along },
     { "shared files travel with the version", shared_files_travel_with_the_version },
     { "bad files are told with place and hint", bad_files_are_told_with_place_and_hint },
     { "tests of a hook pass and fail readably", tests_of_a_hook_pass_and_fail_readably },
