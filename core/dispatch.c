@@ -398,7 +398,7 @@ size_t dispatch_in_memory(const struct dispatch *d) {
 }
 
 static bool queue_idle(const struct dispatch_queue *q, int64_t until_ms) {
-    if (q->held) return true;
+    if (q->held || pace_pause_ns(q) > ms_to_ns(until_ms)) return true;
     if (queue_has_ready(q) || (q->more && q->disk_due_ms <= until_ms)) return false;
     return !heap_top(&q->waiting) || heap_top(&q->waiting)->key > ms_to_ns(until_ms);
 }

@@ -148,7 +148,8 @@ void dispatch_done(struct dispatch_entry *entry, const struct dispatch_result *r
 // happens before; INT64_MAX: never.
 int64_t dispatch_wake_ns(const struct dispatch *d);
 unsigned dispatch_in_flight(const struct dispatch *d);
-// Nothing in flight, and nothing of a queue that is not held due before `until_ms`.
+// Nothing in flight, and nothing due before `until_ms` but in queues that are held, or whose
+// endpoint is left alone until then. A rate makes nobody idle.
 bool dispatch_idle(const struct dispatch *d, int64_t until_ms);
 
 struct dispatch_stats {

@@ -119,6 +119,8 @@ static inline int64_t ms_to_ns(int64_t ms) {
 void queue_update(struct dispatch_queue *q, int64_t now_ns);
 
 // dispatch_pace.c
+// Until when its endpoint is left alone: an open breaker, or the receiver's wish.
+int64_t pace_pause_ns(const struct dispatch_queue *q);
 // When the queue may start something as far as its own limits go: ≤ now_ns:
 // now; INT64_MAX: when an outcome comes.
 int64_t pace_gate_ns(const struct dispatch_queue *q, int64_t now_ns);

@@ -17,10 +17,14 @@ static const double BACKLOG_LEAST = 1;   // a second, however quiet the endpoint
 // An endpoint without any traffic to compare with doubles that every 10 s.
 static const double RAMP_DOUBLES_S = 10;
 
+int64_t pace_pause_ns(const struct dispatch_queue *q) {
+    bool open = q->breaker.phase == BREAKER_OPEN && q->breaker.until_ns > q->hold_until_ns;
+    return open ? q->breaker.until_ns : q->hold_until_ns;
+}
+
 int64_t pace_gate_ns(const struct dispatch_queue *q, int64_t now_ns) {
-    int64_t gate = q->hold_until_ns, wait;
+    int64_t gate = pace_pause_ns(q), wait;
     if (q->breaker.phase == BREAKER_HALF_OPEN) return INT64_MAX;
-    if (q->breaker.phase == BREAKER_OPEN && q->breaker.until_ns > gate) gate = q->breaker.until_ns;
     struct rate_state peek = q->rate;
     if (!rate_take(&q->limits.rate, &peek, now_ns, &wait) && now_ns + wait > gate)
         gate = now_ns + wait;

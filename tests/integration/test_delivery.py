@@ -169,6 +169,15 @@ def test_run_delivers_a_file_and_a_second_run_skips_it():
         equal(len(sink.requests()), 301)
 
 
+def test_a_run_does_not_wait_for_an_endpoint_that_is_left_alone():
+    with Workspace() as w:
+        sink = w.sink("--status", "503")
+        w.hook("crm", HOOK % (sink.url, ""))
+        out = w.tuma("run", "-", "--wait", "1s", "--allow-private", stdin="".join(json.dumps(event(n)) + "\n" for n in range(40)), seconds=30)
+        equal(out.returncode, 1, out.stderr)
+        check(" 40 pending" in out.stdout, out.stdout)
+
+
 def test_two_engines_on_one_store_do_not_start():
     with Workspace() as w:
         w.engine()

@@ -189,6 +189,7 @@ static void breaker_leaves_a_dead_endpoint_alone(void) {
     for (int i = 0; i < 8; i++) retry(e[i], T0 / MS + 5000, T0);
     CHECK(!dispatch_next(d, T0));
     CHECK_INT(dispatch_queue_stats(q).breaker, BREAKER_OPEN);
+    CHECK(dispatch_idle(d, T0 / MS + 999) && !dispatch_idle(d, T0 / MS + 1000));
     int64_t now = T0 + SEC;
     CHECK(dispatch_wake_ns(d) == now);
     struct dispatch_entry *probe = dispatch_next(d, now);
@@ -282,6 +283,7 @@ static void receiver_that_asks_for_a_pause_gets_it(void) {
                                              .hold_ms = 30000 },
                   T0);
     CHECK(!dispatch_next(d, T0 + 30 * SEC - 1));
+    CHECK(dispatch_idle(d, T0 / MS + 29999) && !dispatch_idle(d, T0 / MS + 30000));
     CHECK(dispatch_next(d, T0 + 30 * SEC));
     dispatch_free(d);
 }
