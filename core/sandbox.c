@@ -36,7 +36,8 @@ enum {
     BLOCK_MAX = 256, // larger ones are malloc's
     BLOCK_STEP = 16,
     SLAB_BYTES = 64 * 1024,
-    TICK_NS = 4 * 1000 * 1000, // a tick of the kernel: CPU timers are no finer
+    BIRTH_BYTES = 2 * 1024 * 1024, // more than a new state takes, a slab of each class included
+    TICK_NS = 4 * 1000 * 1000,     // a tick of the kernel: CPU timers are no finer
     GC_PAUSE = 120,  // LuaJIT has no emergency collection: do not let garbage double the heap
     TRACE_HEAD = 12, // levels of a traceback shown from either end
     TRACE_TAIL = 8,
@@ -311,12 +312,20 @@ static int prepare(lua_State *L) {
     return 0;
 }
 
+// LuaJIT crashes when lua_newstate finds no memory half way, so it is looked for before.
+static bool find_room(void) {
+    void *volatile room = malloc(BIRTH_BYTES);
+    if (!room) starved = true;
+    free(room);
+    return room != NULL;
+}
+
 struct sandbox *sandbox_new(size_t memory_max) {
     struct sandbox *sandbox = calloc(1, sizeof *sandbox);
     if (!sandbox) return NULL;
     sandbox->memory_max = memory_max;
     id_random(&sandbox->seed, sizeof sandbox->seed);
-    sandbox->L = lua_newstate(sandbox_alloc, sandbox);
+    sandbox->L = find_room() ? lua_newstate(sandbox_alloc, sandbox) : NULL;
     if (!sandbox->L || lua_cpcall(sandbox->L, prepare, NULL) != 0) {
         sandbox_free(sandbox);
         return NULL;

@@ -2,6 +2,9 @@
 // scripts here use LuaJIT's own, or none.
 #include "sandbox.h"
 
+#include <malloc.h>
+#include <sys/resource.h>
+
 #include "check.h"
 
 enum { MEMORY = 2 * 1024 * 1024, BUDGET_MS = 20 };
@@ -129,6 +132,21 @@ static void a_closed_state_leaves_nothing(void) {
     sandbox_free(sandbox);
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static void a_state_is_not_begun_without_memory(void) {
+    struct rlimit before, none;
+    CHECK(!sandbox_starved() && getrlimit(RLIMIT_AS, &before) == 0);
+    none = (struct rlimit){ 1, before.rlim_max };
+    malloc_trim(0); // what was freed is no room
+    setrlimit(RLIMIT_AS, &none);
+    struct sandbox *sandbox = sandbox_new(MEMORY);
+    setrlimit(RLIMIT_AS, &before);
+    CHECK(!sandbox && sandbox_starved());
+    sandbox_free(sandbox);
+    sandbox_free(stock_sandbox());
+}
+#endif
+
 static void stack_overflows_are_errors(void) {
     struct sandbox *sandbox = sandbox_new(64 * 1024 * 1024);
     CHECK_INT(sandbox_protect(sandbox, open_stock, NULL, BUDGET_MS).end, SANDBOX_DONE);
@@ -171,6 +189,9 @@ static const struct check_case cases[] = {
 #endif
     { "memory is capped and given back", memory_is_capped_and_given_back },
     { "a closed state leaves nothing", a_closed_state_leaves_nothing },
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    { "a state is not begun without memory", a_state_is_not_begun_without_memory },
+#endif
     { "stack overflows are errors", stack_overflows_are_errors },
     { "nested C calls end before the stack does", nested_c_calls_end_before_the_stack_does },
 };
