@@ -276,7 +276,7 @@ struct engine *engine_start(uv_loop_t *loop, const struct engine_opts *opts, str
     return NULL;
 }
 
-// --- Stop: api, journal, workers, registry ---
+// --- Stop: api, journal's jobs, workers, journal, registry ---
 
 static void on_trouble_closed(uv_handle_t *handle) {
     struct engine *engine = handle->data;
@@ -296,9 +296,9 @@ static void on_registry_closed(void *user) {
 
 static void on_api_closed(void *user) {
     struct engine *engine = user;
-    if (engine->journal)
-        journal_stop(engine->journal, (int64_t)(engine->opts.config->drain_s * 1000));
+    journal_drain(engine->journal, (int64_t)(engine->opts.config->drain_s * 1000));
     for (size_t i = 0; i < engine->workers_count; i++) worker_stop(engine->workers[i]);
+    journal_stop(engine->journal);
     if (engine->store) store_close(engine->store);
     registry_close(engine->registry, on_registry_closed, engine);
 }

@@ -11,6 +11,8 @@
 #include "journal_inner.h"
 #include "log.h"
 
+enum { RECORD_MS = 2000 }; // at the end, for what the workers gave back
+
 // Jobs that outlive their journal still hold its inbox, closed, to answer to.
 static struct list tombstones = { &tombstones, &tombstones };
 static pthread_mutex_t tombstones_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -81,10 +83,18 @@ static void close_loop(struct journal *j) {
     uv_close((uv_handle_t *)&j->timer, NULL);
 }
 
+// Nothing is in hand any more, or it took too long. In the end the workers have stopped: what is
+// out will not come back.
 static bool stop_is_done(const struct journal *j, int64_t now_ns) {
     if (!j->stopping) return false;
     if (now_ns >= j->stop_by_ns || j->failed) return true;
-    return list_empty(&j->waiting) && !j->out;
+    return list_empty(&j->waiting) && (j->ending || !j->out);
+}
+
+static void tell_drained(struct journal *j) {
+    if (!j->drain_told) uv_sem_post(&j->drained);
+    j->drain_told = true;
+    j->stop_by_ns = INT64_MAX;
 }
 
 // What stands beside the batches, a bounded step of each; true when there is more.
@@ -117,17 +127,23 @@ static void on_work(uv_idle_t *work) {
     int64_t now_ns = journal_now_ns(j);
     if (now_ns - begun_ns > j->longest_turn_ns) j->longest_turn_ns = now_ns - begun_ns;
     if (stop_is_done(j, now_ns)) {
-        close_loop(j);
-        return;
+        tell_drained(j);
+        if (j->ending) {
+            close_loop(j);
+            return;
+        }
     }
     if (more || batch_is_due(j, now_ns) || is_due(j, now_ns)) return;
     if (!j->failed && !j->stopping && housekeeping_step(j)) return;
     sleep_until_due(j, now_ns);
 }
 
-static void begin_stop(struct journal *j) {
+static void begin_stop(struct journal *j, const struct message *message) {
+    bool ending = message == &j->stop;
+    int64_t ms = ending ? RECORD_MS : j->drain_ms;
     j->stopping = true;
-    j->stop_by_ns = journal_now_ns(j) + j->drain_ms * 1000000;
+    j->ending = j->ending || ending;
+    j->stop_by_ns = journal_now_ns(j) + ms * 1000000;
 }
 
 static void on_messages(void *user, struct list *messages) {
@@ -135,7 +151,7 @@ static void on_messages(void *user, struct list *messages) {
     for (struct list *link; (link = list_pop(messages));) {
         struct message *message = list_item(link, struct message, link);
         if (message->kind == MESSAGE_STOP) {
-            begin_stop(j);
+            begin_stop(j, message);
             continue;
         }
         if (message->kind == MESSAGE_OUTCOME)
@@ -171,6 +187,7 @@ static void deinit(struct journal *j) {
     hook_set_unref(j->hooks);
     free(j->load);
     free(j->outgoing);
+    uv_sem_destroy(&j->drained);
 }
 
 static void init_clock(struct journal *j) {
@@ -217,7 +234,10 @@ static enum err init_loop(struct journal *j, struct fail *fail) {
 
 static struct journal *journal_new(const struct journal_opts *opts) {
     struct journal *j = calloc(1, sizeof *j);
-    if (!j) return NULL;
+    if (!j || uv_sem_init(&j->drained, 0)) {
+        free(j);
+        return NULL;
+    }
     j->opts = *opts;
     if (!j->opts.in_flight_max) j->opts.in_flight_max = 1024;
     if (!j->opts.backlog_max) j->opts.backlog_max = 5000000;
@@ -229,8 +249,9 @@ static struct journal *journal_new(const struct journal_opts *opts) {
     list_init(&j->moves);
     list_init(&j->idle_waiters);
     list_init(&j->tombstone);
+    list_init(&j->drain.link);
     list_init(&j->stop.link);
-    j->stop.kind = MESSAGE_STOP;
+    j->drain.kind = j->stop.kind = MESSAGE_STOP;
     j->full_until_ns = INT64_MIN;
     init_clock(j);
     return j;
@@ -268,9 +289,15 @@ struct inbox *journal_inbox(struct journal *journal) {
     return &journal->inbox;
 }
 
-void journal_stop(struct journal *j, int64_t drain_ms) {
+void journal_drain(struct journal *j, int64_t drain_ms) {
     if (!j) return;
     j->drain_ms = drain_ms;
+    inbox_send(&j->inbox, &j->drain);
+    uv_sem_wait(&j->drained);
+}
+
+void journal_stop(struct journal *j) {
+    if (!j) return;
     inbox_send(&j->inbox, &j->stop);
     uv_thread_join(&j->thread);
     uv_loop_close(&j->loop);

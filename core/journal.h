@@ -29,8 +29,10 @@ struct journal_opts {
 // Starts the thread. Workers must be able to receive jobs already.
 struct journal *journal_start(const struct journal_opts *opts, struct fail *fail);
 struct inbox *journal_inbox(struct journal *journal);
-// Stops handing out jobs, waits up to `drain_ms` for those in flight, commits,
-// closes the store, joins the thread and frees everything.
-void journal_stop(struct journal *journal, int64_t drain_ms);
+// The end, in two steps, each of which blocks; NULL is fine. First no more jobs are handed out, and
+// those in flight have up to `drain_ms`. Then the workers stop, which gives back what is left, and
+// the journal records that, closes the store, joins the thread and frees everything.
+void journal_drain(struct journal *journal, int64_t drain_ms);
+void journal_stop(struct journal *journal);
 
 #endif

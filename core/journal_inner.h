@@ -112,7 +112,8 @@ struct journal {
     struct inbox inbox;
     uv_idle_t work;   // runs while there is something to do
     uv_timer_t timer; // until there is
-    struct message stop;
+    struct message drain, stop;
+    uv_sem_t drained;
     int64_t drain_ms;
 
     int64_t anchor_mono_ns, anchor_wall_ns; // the clock that never steps
@@ -138,7 +139,7 @@ struct journal {
     bool low_space, ballast_out, retiring;
     bool failed;   // the store is of no use any more
     bool rest_due; // the last turn was a batch
-    bool stopping, closed;
+    bool stopping, drain_told, ending, closed;
     int64_t stop_by_ns, longest_turn_ns;
     int64_t commit_ns, longest_disk_ns; // waits for the disk: the last commit, the worst
     struct pulse pulse;

@@ -232,7 +232,8 @@ static int remove_entry(const char *path, const struct stat *st, int kind, struc
 }
 
 static void close_journal(int64_t drain_ms) {
-    journal_stop(journal, drain_ms);
+    journal_drain(journal, drain_ms);
+    journal_stop(journal);
     journal = NULL;
 }
 
