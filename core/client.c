@@ -41,14 +41,20 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
     return buf_add(user, slice(bytes, size * count)) ? size * count : 0;
 }
 
-static struct curl_slist *request_headers(const struct client *c, const char *content_type) {
+// False on no memory; the list is then empty.
+static bool add_header(struct curl_slist **list, const char *line) {
+    struct curl_slist *longer = curl_slist_append(*list, line);
+    if (!longer) curl_slist_free_all(*list);
+    *list = longer;
+    return longer != NULL;
+}
+
+static bool add_headers(struct curl_slist **list, const struct client *c,
+                        const char *content_type) {
     char line[160];
-    struct curl_slist *list = curl_slist_append(NULL, "Expect:");
-    if (content_type) {
-        snprintf(line, sizeof line, "Content-Type: %s", content_type);
-        list = curl_slist_append(list, line);
-    }
-    return c->authorization[0] ? curl_slist_append(list, c->authorization) : list;
+    snprintf(line, sizeof line, "Content-Type: %s", content_type ? content_type : "");
+    return add_header(list, "Expect:") && (!content_type || add_header(list, line)) &&
+           (!c->authorization[0] || add_header(list, c->authorization));
 }
 
 enum err client_request(struct client *c, const char *method, const char *path,
@@ -56,7 +62,10 @@ enum err client_request(struct client *c, const char *method, const char *path,
                         struct buf *answer, struct fail *fail) {
     char url[4200];
     long code = 0;
-    struct curl_slist *headers = request_headers(c, content_type);
+    struct curl_slist *headers = NULL;
+    *status = 0;
+    if (!add_headers(&headers, c, content_type))
+        return fail_set(fail, ERR_NOMEM, 0, "no_memory", "no memory for a request");
     snprintf(url, sizeof url, "%s%s", c->base, path);
     buf_clear(answer);
     curl_easy_reset(c->curl); // keeps the connection
