@@ -55,7 +55,7 @@ void api_send_move(struct api *api, struct exchange *exchange, enum command_verb
 void api_post_delivery(struct api *api, struct exchange *exchange, const struct slice *parts) {
     struct store_filter filter = { 0 };
     bool redeliver = slice_eq(parts[1], S("redeliver")), drop = slice_eq(parts[1], S("drop"));
-    if ((redeliver || drop) && choice_delivery(parts[0], &filter.delivery))
+    if ((redeliver || drop) && delivery_number(parts[0], &filter.delivery))
         api_send_move(api, exchange, drop ? COMMAND_DROP : COMMAND_REDELIVER, &filter);
     else
         api_say(exchange, 404, ERR_NOTFOUND, "not_found", "there is no such delivery or verb");

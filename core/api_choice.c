@@ -27,11 +27,6 @@ static bool read_number(struct slice text, int64_t min, int64_t max, int64_t *ou
     return n >= min && n <= max;
 }
 
-bool choice_delivery(struct slice text, int64_t *delivery) {
-    if (slice_starts(text, S("msg_")) && text.n > 12) text = slice_from(text, 12);
-    return read_number(text, 1, INT64_MAX, delivery);
-}
-
 static bool read_states(struct slice text, unsigned *states) {
     for (bool more = true; more;) {
         size_t comma = slice_find(text, ','), i = 0;

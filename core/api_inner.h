@@ -118,6 +118,5 @@ bool choice_from_query(struct choice *choice, struct slice query, struct arena *
                        struct fail *fail);
 bool choice_from_json(struct choice *choice, struct slice body, struct arena *arena,
                       struct fail *fail);
-bool choice_delivery(struct slice text, int64_t *delivery); // "123" or "msg_" uid 123
 
 #endif

@@ -219,7 +219,7 @@ static void run_detail(struct read *read) {
 
 void api_get_delivery(struct api *api, struct exchange *exchange, const struct slice *parts) {
     int64_t delivery;
-    if (!choice_delivery(parts[0], &delivery)) {
+    if (!delivery_number(parts[0], &delivery)) {
         api_say(exchange, 404, ERR_NOTFOUND, "not_found", "there is no such delivery");
         return;
     }

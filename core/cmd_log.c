@@ -2,13 +2,11 @@
 // about it (`tuma show` is in cmd_log_show.c). Reading goes to the store; changes
 // go through the running engine, which is the only writer.
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 #include "client.h"
 #include "clock.h"
-#include "cmd_log_inner.h"
 #include "commands.h"
 #include "store.h"
 
@@ -60,14 +58,6 @@ static int make_filter(const struct choice *c, struct store_reader *reader,
     if (!filter->hook)
         return cli_say(EXIT_FINDINGS, "the store knows no webhook \"%s\"", c->webhook);
     return -1;
-}
-
-bool log_parse_delivery(const char *text, int64_t *delivery) {
-    char *end;
-    struct slice s = slice_str(text);
-    if (slice_starts(s, S("msg_")) && s.n > 12) s = slice_from(s, 12);
-    *delivery = strtoll(s.p, &end, 10);
-    return end > s.p && !*end && *delivery > 0;
 }
 
 // --- log ---
@@ -204,7 +194,7 @@ static int post_ids(struct client *client, const char *verb, char **ids, int cou
     for (int i = 0; i < count && status == EXIT_OK; i++) {
         int64_t delivery;
         char path[96];
-        if (!log_parse_delivery(ids[i], &delivery))
+        if (!delivery_number(slice_str(ids[i]), &delivery))
             return cli_say(EXIT_USAGE, "\"%s\" is no delivery id", ids[i]);
         snprintf(path, sizeof path, "/v1/deliveries/%lld/%s", (long long)delivery, verb);
         status = post(client, path, S("{}"));

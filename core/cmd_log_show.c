@@ -3,7 +3,6 @@
 
 #include "cli.h"
 #include "clock.h"
-#include "cmd_log_inner.h"
 #include "commands.h"
 #include "request.h"
 #include "store.h"
@@ -18,6 +17,24 @@ struct shower {
 static void add_member(struct buf *out, const char *key, struct slice value) {
     buf_printf(out, ",\"%s\":", key);
     buf_json(out, value);
+}
+
+// How far it got, and when.
+static void add_times(struct buf *out, const struct attempt *a) {
+    const struct {
+        const char *step;
+        int32_t us;
+    } steps[] = { { "dns", a->dns_us },
+                  { "connect", a->connect_us },
+                  { "tls", a->tls_us },
+                  { "first byte", a->first_byte_us } };
+    const char *before = " (";
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if (steps[i].us < 0) continue;
+        buf_printf(out, "%s%s %.1f", before, steps[i].step, steps[i].us / 1e3);
+        before = ", ";
+    }
+    buf_add(out, *before == ',' ? S(")\n") : S("\n"));
 }
 
 static void add_request(struct shower *s, struct slice packed) {
@@ -109,9 +126,8 @@ static bool on_attempt(void *user, const struct attempt *a) {
     buf_printf(&s->out, "\nattempt %u at %s: ", a->number, time);
     if (a->status) buf_printf(&s->out, "status %d ", a->status);
     if (a->error[0]) buf_printf(&s->out, "%s (%s) ", a->error, a->error_type);
-    buf_printf(&s->out, "in %.1f ms (dns %.1f, connect %.1f, tls %.1f, first byte %.1f)\n",
-               a->total_us / 1e3, a->dns_us / 1e3, a->connect_us / 1e3, a->tls_us / 1e3,
-               a->first_byte_us / 1e3);
+    buf_printf(&s->out, "in %.1f ms", a->total_us / 1e3);
+    add_times(&s->out, a);
     if (a->sent_headers.n) buf_printf(&s->out, "%.*s", SLICE_FMT(a->sent_headers));
     if (a->response_headers.n) buf_printf(&s->out, "\n%.*s", SLICE_FMT(a->response_headers));
     if (a->response_body.n) buf_printf(&s->out, "\n%.*s\n", SLICE_FMT(a->response_body));
@@ -137,7 +153,7 @@ static int show(struct store_reader *reader, const char *id, bool json) {
     struct store_filter filter = { 0 };
     struct shower s = { .json = json };
     int status = EXIT_OK;
-    if (!log_parse_delivery(id, &filter.delivery))
+    if (!delivery_number(slice_str(id), &filter.delivery))
         return cli_say(EXIT_USAGE, "\"%s\" is no delivery id", id);
     arena_init(&s.arena, 32 * 1024 * 1024);
     buf_init(&s.out, 64 * 1024 * 1024);

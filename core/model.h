@@ -21,6 +21,9 @@ enum delivery_state {
 enum { DELIVERY_STATES = DELIVERY_DROPPED + 1 };
 // By enum delivery_state: the words of the log, the API and the commands.
 extern const char *const delivery_state_names[DELIVERY_STATES];
+// A delivery's number from "msg_", 8 characters of its store and digits (the webhook-id that a
+// receiver sees), or from the digits alone. False for anything else; *number is then untouched.
+bool delivery_number(struct slice id, int64_t *number);
 
 // What an attempt came to.
 enum verdict {
