@@ -64,6 +64,7 @@ static void on_courier_closed(void *user) {
 
 static void stop(struct run *run) {
     run->stops = true;
+    uv_timer_stop(&run->timer);
     courier_close(run->courier, on_courier_closed, run);
 }
 
