@@ -32,17 +32,16 @@ struct diff {
 
 // --- one event ---
 
+static bool wanted(const struct side *side, const struct event *event) {
+    return side->hook && hook_wants(side->hook, event);
+}
+
 static void run_side(const struct side *side, struct event *event, struct arena *arena,
                      struct tryout_result *result) {
     *result = (struct tryout_result){ .outcome = SCRIPT_FILTERED,
                                       .reason = side->hook ? S("does not listen to it")
                                                            : S("no such webhook yet") };
-    if (side->hook && hook_wants(side->hook, event))
-        tryout_render(side->tryout, side->hook, event, arena, result);
-}
-
-static bool wanted(const struct side *side, const struct event *event) {
-    return side->hook && hook_wants(side->hook, event);
+    if (wanted(side, event)) tryout_render(side->tryout, side->hook, event, arena, result);
 }
 
 struct texts {
